@@ -6,10 +6,15 @@
 //! signatures are verified behind a trait, and whatever has to be fetched is handed out by value
 //! as a callout.
 
+pub mod agent;
 pub mod callout;
+pub mod config;
 pub mod glob;
 pub mod identity;
 pub mod jose;
 pub mod limits;
+pub mod policy;
 pub mod reason;
+pub mod request;
 pub mod time;
+pub mod url;
