@@ -18,18 +18,30 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 macro_rules! vectors {
     ($path:literal) => {
-        json(include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/vectors/", $path)))
+        json(include_bytes!(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../shared/vectors/",
+            $path
+        )))
     };
 }
 
 #[test]
 fn wycheproof_rsa_pkcs1() {
-    raw_vectors(&vectors!("data/wycheproof_raw.json"), &["RS256", "RS384", "RS512"]).check(1500);
+    raw_vectors(
+        &vectors!("data/wycheproof_raw.json"),
+        &["RS256", "RS384", "RS512"],
+    )
+    .check(1500);
 }
 
 #[test]
 fn wycheproof_rsa_pss() {
-    raw_vectors(&vectors!("data/wycheproof_raw.json"), &["PS256", "PS384", "PS512"]).check(350);
+    raw_vectors(
+        &vectors!("data/wycheproof_raw.json"),
+        &["PS256", "PS384", "PS512"],
+    )
+    .check(350);
 }
 
 #[test]
@@ -55,7 +67,10 @@ fn wycheproof_ed25519() {
 /// Signatures that are valid under another scheme, hash, curve or form.
 #[test]
 fn wycheproof_cross() {
-    let all: Vec<&str> = Algorithm::ALL.iter().map(|algorithm| algorithm.name()).collect();
+    let all: Vec<&str> = Algorithm::ALL
+        .iter()
+        .map(|algorithm| algorithm.name())
+        .collect();
     raw_vectors(&vectors!("data/wycheproof_raw_cross.json"), &all).check(800);
 }
 
@@ -68,7 +83,12 @@ fn third_party_raw() {
         for member in ["use", "key_ops", "alg"] {
             jwk.as_object_mut().unwrap().remove(member);
         }
-        let got = verify(&jwk, text(case, "alg"), &unhex(text(case, "msg")), &unhex(text(case, "sig")));
+        let got = verify(
+            &jwk,
+            text(case, "alg"),
+            &unhex(text(case, "msg")),
+            &unhex(text(case, "sig")),
+        );
         tally.judge(text(case, "id"), text(case, "expect"), got);
     }
     tally.check(5);
@@ -99,7 +119,11 @@ fn wycheproof_jws() {
                     _ => "reject",
                 };
                 // What is labelled invalid yet byte-identical to a valid case is an HMAC token, too.
-                tally.judge(&id, expect, token(&keys.to_string(), text(case, "jws").as_bytes()));
+                tally.judge(
+                    &id,
+                    expect,
+                    token(&keys.to_string(), text(case, "jws").as_bytes()),
+                );
             }
         }
     }
@@ -144,7 +168,17 @@ fn attacks() {
     let mut tally = Tally::new();
     let file = vectors!("attacks_jwt.json");
     let ours = [
-        "alg-none", "alg-confusion", "kid", "header-keys", "crit", "base64", "ecdsa", "rsa", "ed25519", "jwks", "dos",
+        "alg-none",
+        "alg-confusion",
+        "kid",
+        "header-keys",
+        "crit",
+        "base64",
+        "ecdsa",
+        "rsa",
+        "ed25519",
+        "jwks",
+        "dos",
     ];
     for group in array(&file["groups"]) {
         for case in array(&group["cases"]) {
@@ -153,7 +187,10 @@ fn attacks() {
                 continue;
             };
             // Header values reach a filter as octets; the file writes them as Latin-1.
-            let sent: Vec<u8> = sent.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect();
+            let sent: Vec<u8> = sent
+                .chars()
+                .map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?'))
+                .collect();
             let got = token(&document(&group["jwks"]), &sent);
             if expect == "accept" || ours.contains(&category) {
                 tally.judge(text(case, "id"), expect, got);
@@ -172,7 +209,8 @@ fn third_party_key_sets() {
     let mut tally = Tally::new();
     for case in array(&vectors!("data/jwks_thirdparty.json")) {
         let (id, sent) = (text(case, "id"), text(case, "jwks"));
-        let got = KeySet::parse(sent.as_bytes(), &JoseLimits::DEFAULT).map_or(0, |keys| keys.keys().len());
+        let got = KeySet::parse(sent.as_bytes(), &JoseLimits::DEFAULT)
+            .map_or(0, |keys| keys.keys().len());
         let expected = match (&case["usable_keys"], text(case, "status")) {
             (Value::Number(count), _) => count.as_u64().unwrap() as usize,
             // Published without a count, or with a status that is about something else.
@@ -195,7 +233,13 @@ fn a_token_costs_one_verification_at_most() {
     use std::cell::Cell;
     struct Counting(Cell<usize>);
     impl SignatureVerifier for Counting {
-        fn verify(&self, _: Algorithm, _: &PublicKey, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
+        fn verify(
+            &self,
+            _: Algorithm,
+            _: &PublicKey,
+            _: &[u8],
+            _: &[u8],
+        ) -> Result<(), BadSignature> {
             self.0.set(self.0.get() + 1);
             Err(BadSignature)
         }
@@ -203,7 +247,8 @@ fn a_token_costs_one_verification_at_most() {
     let file = vectors!("attacks_jwt.json");
     let (mut tokens, mut verified) = (0, 0);
     for group in array(&file["groups"]) {
-        let Ok(keys) = KeySet::parse(document(&group["jwks"]).as_bytes(), &JoseLimits::DEFAULT) else {
+        let Ok(keys) = KeySet::parse(document(&group["jwks"]).as_bytes(), &JoseLimits::DEFAULT)
+        else {
             continue;
         };
         for case in array(&group["cases"]) {
@@ -217,13 +262,21 @@ fn a_token_costs_one_verification_at_most() {
             }
             let calls = counting.0.get();
             assert!(calls <= 1, "{}: {calls} verifications", text(case, "id"));
-            let free = ["alg-none", "crit", "base64", "dos"].contains(&text(case, "cat")) && text(case, "expect") == "reject";
+            let free = ["alg-none", "crit", "base64", "dos"].contains(&text(case, "cat"))
+                && text(case, "expect") == "reject";
             let dirty = text(case, "id").contains("crlf");
-            assert!(!free || dirty || calls == 0, "{} reached the signature", text(case, "id"));
+            assert!(
+                !free || dirty || calls == 0,
+                "{} reached the signature",
+                text(case, "id")
+            );
             verified += calls;
         }
     }
-    assert!(tokens > 300 && verified > 100, "{tokens} tokens, {verified} verifications");
+    assert!(
+        tokens > 300 && verified > 100,
+        "{tokens} tokens, {verified} verifications"
+    );
 }
 
 /// Outcomes of one set.
@@ -238,9 +291,18 @@ impl Tally {
         let file = json(include_bytes!("vectors.exceptions.json"));
         let exceptions = array(&file["vectors"])
             .iter()
-            .map(|entry| (text(entry, "id").to_owned(), text(entry, "reason").to_owned()))
+            .map(|entry| {
+                (
+                    text(entry, "id").to_owned(),
+                    text(entry, "reason").to_owned(),
+                )
+            })
             .collect();
-        Self { exceptions, seen: BTreeSet::new(), wrong: Vec::new() }
+        Self {
+            exceptions,
+            seen: BTreeSet::new(),
+            wrong: Vec::new(),
+        }
     }
 
     fn judge(&mut self, id: &str, expect: &str, accepted: bool) {
@@ -253,27 +315,48 @@ impl Tally {
         };
         match (as_labelled, self.exceptions.get(id)) {
             (true, None) | (false, Some(_)) => {}
-            (false, None) => self.wrong.push(format!("{id}: expected {expect}, accepted is {accepted}")),
-            (true, Some(reason)) => self.wrong.push(format!("{id}: judged as labelled, yet an exception: {reason}")),
+            (false, None) => self
+                .wrong
+                .push(format!("{id}: expected {expect}, accepted is {accepted}")),
+            (true, Some(reason)) => self.wrong.push(format!(
+                "{id}: judged as labelled, yet an exception: {reason}"
+            )),
         }
     }
 
     /// `at_least` guards against a set that has become empty or is not found by its names.
     fn check(&self, at_least: usize) {
-        assert!(self.wrong.is_empty(), "{} wrong:\n{}", self.wrong.len(), self.wrong.join("\n"));
-        assert!(self.seen.len() >= at_least, "only {} vectors", self.seen.len());
+        assert!(
+            self.wrong.is_empty(),
+            "{} wrong:\n{}",
+            self.wrong.len(),
+            self.wrong.join("\n")
+        );
+        assert!(
+            self.seen.len() >= at_least,
+            "only {} vectors",
+            self.seen.len()
+        );
     }
 }
 
 fn raw_vectors(file: &Value, algorithms: &[&str]) -> Tally {
     let mut tally = Tally::new();
-    for group in array(&file["files"]).iter().flat_map(|file| array(&file["groups"])) {
+    for group in array(&file["files"])
+        .iter()
+        .flat_map(|file| array(&file["groups"]))
+    {
         let algorithm = text(group, "alg");
         if !algorithms.contains(&algorithm) {
             continue;
         }
         for case in array(&group["cases"]) {
-            let got = verify(&group["jwk"], algorithm, &unhex(text(case, "msg")), &unhex(text(case, "sig")));
+            let got = verify(
+                &group["jwk"],
+                algorithm,
+                &unhex(text(case, "msg")),
+                &unhex(text(case, "sig")),
+            );
             tally.judge(text(case, "id"), text(case, "expect"), got);
         }
     }
@@ -284,7 +367,9 @@ fn verify(jwk: &Value, algorithm: &str, message: &[u8], signature: &[u8]) -> boo
     let algorithm = Algorithm::from_name(algorithm).unwrap();
     Jwk::from_value(jwk, &JoseLimits::DEFAULT).is_ok_and(|jwk| {
         jwk.check_fits(algorithm).is_ok()
-            && RustVerifier.verify(algorithm, jwk.public_key(), message, signature).is_ok()
+            && RustVerifier
+                .verify(algorithm, jwk.public_key(), message, signature)
+                .is_ok()
     })
 }
 
@@ -299,13 +384,17 @@ fn token(jwks: &str, token: &[u8]) -> bool {
 fn payload_is_object(token: &[u8]) -> bool {
     let limits = JoseLimits::DEFAULT;
     let jws = UntrustedJws::parse(token, &limits).unwrap();
-    parse_strict(jws.payload(), limits.json_depth)
-        .is_ok_and(|payload| payload.as_object().is_some_and(|members| !members.is_empty()))
+    parse_strict(jws.payload(), limits.json_depth).is_ok_and(|payload| {
+        payload
+            .as_object()
+            .is_some_and(|members| !members.is_empty())
+    })
 }
 
 /// A key set of the vectors is a JSON object or the text of a document.
 fn document(jwks: &Value) -> String {
-    jwks.as_str().map_or_else(|| jwks.to_string(), str::to_owned)
+    jwks.as_str()
+        .map_or_else(|| jwks.to_string(), str::to_owned)
 }
 
 fn json(text: &[u8]) -> Value {
@@ -317,10 +406,15 @@ fn array(value: &Value) -> &[Value] {
 }
 
 fn text<'v>(value: &'v Value, member: &str) -> &'v str {
-    value[member].as_str().unwrap_or_else(|| panic!("no {member}"))
+    value[member]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {member}"))
 }
 
 fn unhex(text: &str) -> Vec<u8> {
     let digit = |octet: u8| char::from(octet).to_digit(16).unwrap() as u8;
-    text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
+    text.as_bytes()
+        .chunks(2)
+        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
+        .collect()
 }
