@@ -1,9 +1,14 @@
 //! Every decision of Portcullis, with no host.
 //!
-//! Bytes become a configuration as written, a configuration compiles to a
-//! policy, a request head and a policy give a step, and a step is done or names
-//! what it waits for. There is no clock, no randomness, no IO and no
-//! global in here: time comes in as an argument, signatures are verified behind a
-//! trait, and whatever has to be fetched is handed out by value as a callout.
+//! Bytes become a configuration as written, a configuration compiles to a [`policy::Policy`], a
+//! request head and a policy give a step, and a step is done or names what it waits for. There is
+//! no clock, no randomness, no IO and no global in here: time comes in as an argument,
+//! signatures are verified behind a trait, and whatever has to be fetched is handed out by value
+//! as a callout.
 
+pub mod callout;
+pub mod identity;
 pub mod jose;
+pub mod limits;
+pub mod reason;
+pub mod time;

@@ -1,0 +1,49 @@
+//! Every bound, each with its reason. All can be set under `limits:`.
+
+use std::time::Duration;
+
+/// Bounds on what a caller, an issuer or a cache may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a credential. Envoy's default cap on all request headers is 60 KiB; Azure tokens with 200
+    /// groups reach about 10 KiB.
+    pub token_bytes: usize,
+    /// Bytes of a JWKS or discovery document. Microsoft's, with certificates, is about 30 KiB; a megabyte of JSON parses in milliseconds.
+    pub jwks_bytes: usize,
+    /// Keys of one set. Google serves 3, Microsoft about 10, SPIFFE bundles of big federations some hundreds; look-up is by hash of `kid`, so more cost only memory.
+    pub jwks_keys: usize,
+    /// How long the last good key set serves on when it can't be refreshed.
+    pub jwks_grace: Duration,
+    /// The least time between two fetches that an unknown `kid` may cause, per issuer.
+    pub unknown_kid_interval: Duration,
+    /// Unknown `kid`s remembered per issuer.
+    pub unknown_kids: usize,
+    /// Verified tokens remembered per worker.
+    pub cached_tokens: usize,
+    /// Bytes that the remembered tokens may take together.
+    pub cached_token_bytes: usize,
+    /// Tokens remembered because they failed.
+    pub failed_tokens: usize,
+    /// How long a failed token is remembered.
+    pub failed_token_ttl: Duration,
+    /// Requests of one worker that wait for a callout at the same time.
+    pub waiting_requests: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            token_bytes: 16 * 1024,
+            jwks_bytes: 1024 * 1024,
+            jwks_keys: 1024,
+            jwks_grace: Duration::from_secs(3600),
+            unknown_kid_interval: Duration::from_secs(30),
+            unknown_kids: 1000,
+            cached_tokens: 100_000,
+            cached_token_bytes: 100 * 1024 * 1024,
+            failed_tokens: 1000,
+            failed_token_ttl: Duration::from_secs(5),
+            waiting_requests: 10_000,
+        }
+    }
+}

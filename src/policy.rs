@@ -1,0 +1,256 @@
+//! The policy: what a configuration compiles to. Immutable, complete, and never half-valid.
+//!
+//! [`crate::config`] is the shape users write; this is the shape a request is judged by. Only
+//! the compiler in `config::compile` makes one.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::glob::Globs;
+use crate::jose::jwks::KeySet;
+use crate::limits::Limits;
+
+/// Everything a request is judged by.
+#[derive(Debug)]
+pub struct Policy {
+    /// The first 12 hex digits of the SHA-256 of the configuration's text: `config_version` in audit events.
+    pub version: Rc<str>,
+    /// Whether a request without a credential is refused.
+    pub required: bool,
+    /// The chain, in the order it is tried. Never empty.
+    pub providers: Vec<Provider>,
+    /// Requests that need no credential.
+    pub skip: Vec<SkipRule>,
+    /// 503 or 401: the status while a provider can't be reached.
+    pub unavailable_status: u16,
+    /// How a request names its agent.
+    pub agent: AgentResolver,
+    /// Where callouts go.
+    pub callouts: CalloutPolicy,
+    /// What the upstream is told about the caller.
+    pub identity: IdentityPolicy,
+    /// Where audit events go and what is in them.
+    pub audit: AuditPolicy,
+    /// Every bound.
+    pub limits: Limits,
+}
+
+/// One link of the chain.
+#[derive(Debug)]
+pub struct Provider {
+    /// Unique in the chain; `[A-Za-z0-9_-]{1,64}`, so that it can stand in a metric's name.
+    pub name: Rc<str>,
+    /// What it verifies, and how.
+    pub kind: ProviderKind,
+    /// The agents that identities from this provider may call; `None` means any.
+    pub agents: Option<Globs>,
+}
+
+/// The kinds of provider.
+#[derive(Debug)]
+pub enum ProviderKind {
+    /// Tokens of an OpenID Connect issuer.
+    Oidc(Box<OidcPolicy>),
+    /// One opaque token known by its digest.
+    StaticToken(StaticTokenPolicy),
+}
+
+impl ProviderKind {
+    /// The `type` in the configuration, `provider` in audit events.
+    pub const fn type_name(&self) -> &'static str {
+        match self {
+            Self::Oidc(_) => "oidc",
+            Self::StaticToken(_) => "static_token",
+        }
+    }
+}
+
+/// `oidc`: which tokens of one issuer are accepted (OpenID Connect Core 1.0 section 3.1.3.7, RFC 7519).
+#[derive(Debug)]
+pub struct OidcPolicy {
+    /// The issuer as configured, without one trailing `/`. Compare with [`OidcPolicy::owns_issuer`].
+    pub issuer: String,
+    /// At least one of these must be in `aud`. Never empty, no empty string.
+    pub audiences: Vec<String>,
+    /// A token whose `aud` fits none of `audiences` is accepted when its `azp` equals this.
+    pub client_id: Option<String>,
+    /// Where the issuer's keys come from.
+    pub keys: KeyOrigin,
+    /// How long a fetched key set is fresh.
+    pub jwks_cache_ttl: Duration,
+    /// Leeway for `exp`, `nbf` and `iat`.
+    pub clock_skew: Duration,
+    /// Which claim becomes which part of the identity.
+    pub claim_map: ClaimMap,
+    /// Globs on `sub` (or a trusted `email`); `None` means any subject.
+    pub allowed_subjects: Option<Globs>,
+    /// The `email` fallback needs `email_verified: true`, not just the absence of `false`.
+    pub require_email_verified: bool,
+    /// Claims that must be there and match.
+    pub required_claims: Vec<(ClaimPath, Globs)>,
+    /// `iat` must not be further back than this.
+    pub max_token_age: Option<Duration>,
+    /// Accept tokens that never expire.
+    pub allow_missing_exp: bool,
+}
+
+impl OidcPolicy {
+    /// Whether `iss` names this issuer: equal but for one trailing `/` on either side.
+    pub fn owns_issuer(&self, iss: &str) -> bool {
+        iss.strip_suffix('/').unwrap_or(iss) == self.issuer
+    }
+}
+
+/// Where an issuer's keys come from.
+#[derive(Debug)]
+pub enum KeyOrigin {
+    /// In the configuration itself.
+    Inline(Rc<KeySet>),
+    /// Fetched by callout.
+    Remote(RemoteKeys),
+}
+
+/// A key set that is fetched. Two providers with equal values share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RemoteKeys {
+    /// The issuer, which the discovery document must repeat. As in [`OidcPolicy::issuer`].
+    pub issuer: String,
+    /// `{issuer}/.well-known/openid-configuration`, unless `jwks_url` is configured.
+    pub discovery: Option<Url>,
+    /// The configured `jwks_url`.
+    pub jwks: Option<Url>,
+    /// How long a fetched key set is fresh. Part of the identity: the shorter one must not be starved.
+    pub cache_ttl: Duration,
+}
+
+/// An absolute `http` or `https` URL, split as a callout needs it. No userinfo, no fragment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Url {
+    /// Whether the scheme is `https`.
+    pub https: bool,
+    /// `host` or `host:port` as written, in lower case.
+    pub authority: String,
+    /// Path and query; starts with `/`.
+    pub path: String,
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.https { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.path)
+    }
+}
+
+/// Which claim becomes which part of an [`crate::identity::Identity`].
+#[derive(Debug)]
+pub struct ClaimMap {
+    /// Default `sub`.
+    pub user_id: ClaimPath,
+    /// Default `email`.
+    pub email: ClaimPath,
+    /// Default `org_id`.
+    pub org_id: ClaimPath,
+    /// Default `workspace_id`.
+    pub workspace_id: ClaimPath,
+    /// Default `groups`; an array of strings, or one string.
+    pub groups: ClaimPath,
+}
+
+/// A claim: a member's name, or a JSON pointer (RFC 6901) when written with a leading `/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimPath {
+    /// The top-level member of that name.
+    Name(String),
+    /// A JSON pointer, verbatim.
+    Pointer(String),
+}
+
+/// `static_token`: an opaque bearer token, held as its digest only.
+#[derive(Debug)]
+pub struct StaticTokenPolicy {
+    /// SHA-256 of each accepted token.
+    pub token_sha256: Vec<[u8; 32]>,
+    /// Who presents it.
+    pub identity: Rc<crate::identity::Identity>,
+}
+
+/// A request that needs no credential: method and canonical path, both exact.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SkipRule {
+    /// As on the wire, case-sensitive (RFC 9110 section 9.1).
+    pub method: String,
+    /// Canonical: see [`crate::request::canonical_path`].
+    pub path: String,
+}
+
+/// How a request names its agent.
+#[derive(Debug)]
+pub enum AgentResolver {
+    /// Requests name none; providers bound to agents then refuse everyone.
+    None,
+    /// A path template such as `/rest/{agent}`: one whole segment is the agent, deeper paths belong to it.
+    Path {
+        /// The literal segments before `{agent}`.
+        before: Vec<String>,
+        /// The literal segments right after it.
+        after: Vec<String>,
+    },
+    /// A host template such as `{agent}.agents.example.com`; compared without port and case.
+    Host {
+        /// What stands before `{agent}`, in lower case.
+        prefix: String,
+        /// What stands after it, in lower case.
+        suffix: String,
+    },
+    /// The value of a request header (lower-case name).
+    Header(String),
+    /// Every request is for this agent.
+    Fixed(Rc<str>),
+}
+
+/// Where callouts go.
+#[derive(Debug)]
+pub struct CalloutPolicy {
+    /// Authority (lower case, as in [`Url::authority`]) to upstream; an authority that is not listed is its own upstream.
+    pub upstreams: BTreeMap<String, String>,
+    /// How long one callout may take.
+    pub timeout: Duration,
+}
+
+impl CalloutPolicy {
+    /// The upstream for an authority.
+    pub fn upstream<'a>(&'a self, authority: &'a str) -> &'a str {
+        self.upstreams.get(authority).map_or(authority, String::as_str)
+    }
+}
+
+/// What the upstream is told about the caller.
+#[derive(Debug)]
+pub struct IdentityPolicy {
+    /// Lower case, ends in `-`; incoming headers that start with it are removed.
+    pub header_prefix: String,
+    /// Leave the credential on the request.
+    pub forward_credentials: bool,
+}
+
+/// Where audit events go and what is in them.
+#[derive(Debug)]
+pub struct AuditPolicy {
+    /// Where each event goes. Never empty unless auditing was switched off in so many words.
+    pub sinks: Vec<AuditSink>,
+    /// Add the presented, unproven `sub` to `auth_fail` events.
+    pub unproven_subject: bool,
+    /// Add the peer's address.
+    pub remote_addr: bool,
+}
+
+/// One place that audit events go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditSink {
+    /// The host's filter state, for the access log to print: `%FILTER_STATE(wasm.portcullis_audit:PLAIN)%`.
+    FilterState,
+    /// The host's own log, at level info.
+    Log,
+}

@@ -1,0 +1,163 @@
+//! Why a request was let in or kept out: the coarse `reason`, the fine stable `code`, and the one
+//! function that maps them to the wire. `docs/reasons.md` is tested against this file.
+
+use std::fmt;
+
+/// The coarse outcome of a refused request: decides status, challenge and body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// No credential was presented.
+    MissingToken,
+    /// A credential that no provider of the chain claims.
+    NotForMe,
+    /// Recognised and genuine, and denied.
+    Rejected,
+    /// Malformed or not genuine.
+    Invalid,
+    /// Genuine, but key, provider or identity may not call this agent.
+    ForbiddenAgent,
+    /// Over its rate limit.
+    RateLimited,
+    /// A provider that has to be asked can't be reached.
+    ProviderUnavailable,
+    /// Anything else that kept the filter from deciding.
+    Infrastructure,
+}
+
+impl Reason {
+    /// Every reason, in the order of the documentation.
+    pub const ALL: [Self; 8] = [
+        Self::MissingToken,
+        Self::NotForMe,
+        Self::Rejected,
+        Self::Invalid,
+        Self::ForbiddenAgent,
+        Self::RateLimited,
+        Self::ProviderUnavailable,
+        Self::Infrastructure,
+    ];
+
+    /// The name in audit events, metrics and documentation.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::MissingToken => "missing_token",
+            Self::NotForMe => "not_for_me",
+            Self::Rejected => "rejected",
+            Self::Invalid => "invalid",
+            Self::ForbiddenAgent => "forbidden_agent",
+            Self::RateLimited => "rate_limited",
+            Self::ProviderUnavailable => "provider_unavailable",
+            Self::Infrastructure => "infrastructure",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal in $reason:ident;)+) => {
+        /// The fine outcome of a refused request. Names are stable: alerts and queries use them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Code { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Code {
+            /// Every code, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name in audit events, metrics and documentation.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+
+            /// The reason this code belongs to: each code has exactly one.
+            pub const fn reason(self) -> Reason {
+                match self { $(Self::$variant => Reason::$reason,)+ }
+            }
+
+            /// What it means, one sentence, for the documentation and `portcullis explain`.
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc,)+),)+ }
+            }
+        }
+    };
+}
+
+codes! {
+    /// No credential was presented where one is required.
+    MissingToken = "missing_token" in MissingToken;
+    /// The credential is of a kind, or from an issuer, that no provider of the chain claims.
+    NotForMe = "not_for_me" in NotForMe;
+
+    /// The token's `exp` has passed (RFC 7519 section 4.1.4).
+    Expired = "expired" in Rejected;
+    /// The token's `nbf` lies ahead (RFC 7519 section 4.1.5), or its `iat` does.
+    NotYetValid = "not_yet_valid" in Rejected;
+    /// The token's `iat` is further back than `max_token_age` allows, or missing where that is set.
+    TooOld = "too_old" in Rejected;
+    /// None of the configured audiences is in the token's `aud`, and `azp` is not `client_id`.
+    AudienceMismatch = "audience_mismatch" in Rejected;
+    /// Neither `sub` nor a trusted `email` matches `allowed_subjects`.
+    SubjectNotAllowed = "subject_not_allowed" in Rejected;
+    /// The e-mail address matches `allowed_subjects` but is not verified.
+    EmailNotVerified = "email_not_verified" in Rejected;
+    /// A claim demanded by `required_claims` is missing or has another value.
+    ClaimNotAllowed = "claim_not_allowed" in Rejected;
+    /// The claim that names the caller is missing or not a usable string.
+    MissingSubject = "missing_subject" in Rejected;
+    /// The token is not one of those that `static_token` holds.
+    UnknownToken = "unknown_token" in Rejected;
+
+    /// More than one `Authorization` header, or two credentials of one kind.
+    AmbiguousCredentials = "ambiguous_credentials" in Invalid;
+    /// The `Authorization` header is not a credential: no scheme, no token, or bytes a token can't have.
+    MalformedAuthorization = "malformed_authorization" in Invalid;
+    /// The credential is longer than `limits.token_bytes`.
+    TokenTooLarge = "token_too_large" in Invalid;
+    /// Not a compact JWS, or a part is not strict base64url or not strict JSON.
+    MalformedToken = "malformed_token" in Invalid;
+    /// The JWS header asks for something that is never accepted: `crit`, `b64`, encryption.
+    UnsupportedHeader = "unsupported_header" in Invalid;
+    /// `alg` is `none`, symmetric, or not one of the accepted ones.
+    UnsupportedAlgorithm = "unsupported_algorithm" in Invalid;
+    /// A claim has a type or a value that RFC 7519 does not allow.
+    MalformedClaims = "malformed_claims" in Invalid;
+    /// The token has no `exp` and `allow_missing_exp` is not set.
+    MissingExpiry = "missing_expiry" in Invalid;
+    /// The token has no `kid` and the key set does not single out one key without it.
+    MissingKid = "missing_kid" in Invalid;
+    /// The issuer's current key set has no key of that `kid`.
+    UnknownKid = "unknown_kid" in Invalid;
+    /// The key's type, curve, `alg`, `use` or `key_ops` disagrees with the token's header.
+    KeyMismatch = "key_mismatch" in Invalid;
+    /// The signature does not verify.
+    BadSignature = "bad_signature" in Invalid;
+    /// The request's target can't be read the way the upstream would, so no agent can be named.
+    MalformedPath = "malformed_path" in Invalid;
+
+    /// The provider that vouched for the caller may not do so for this agent.
+    ForbiddenAgent = "forbidden_agent" in ForbiddenAgent;
+    /// The provider is bound to agents, and the request names none.
+    UnknownAgent = "unknown_agent" in ForbiddenAgent;
+
+    /// The issuer's keys are not there and can't be fetched.
+    KeysUnavailable = "keys_unavailable" in ProviderUnavailable;
+
+    /// The request ended (client gone, stream reset) before a decision was made.
+    Cancelled = "cancelled" in Infrastructure;
+    /// A host call failed that the decision needed.
+    HostFailure = "host_failure" in Infrastructure;
+    /// The filter holds as many waiting requests as `limits.waiting_requests` allows.
+    TooManyWaiting = "too_many_waiting" in Infrastructure;
+    /// No usable configuration is in force (hosts that can't refuse one).
+    NoPolicy = "no_policy" in Infrastructure;
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
