@@ -40,9 +40,9 @@ test: setup ## everything: lint, native, Node, the module, end to end
 lint: setup ## formatting, clippy (native and wasm), docs, dependencies
 	$(call headline,lint: formatting)
 	$(CARGO) fmt --all --check
-	$(call headline,lint: clippy, native)
+	$(call headline,lint: clippy (native))
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(call headline,lint: clippy, wasm32-wasip1)
+	$(call headline,lint: clippy (wasm32-wasip1))
 	scripts/cargo-wasm wasm32-wasip1 clippy -p portcullis-host -p portcullis-auth -p portcullis-noop -- -D warnings
 	@$(MAKE) --no-print-directory docs
 	$(call headline,lint: dependencies)

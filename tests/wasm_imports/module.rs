@@ -4,6 +4,12 @@
 //! So both lists are data here: a dependency that starts to read the clock, or a callback that
 //! nobody uses, is a change to this file that someone has to argue for.
 
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    reason = "a test's helpers; clippy exempts only the test functions themselves"
+)]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
