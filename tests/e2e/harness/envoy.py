@@ -90,20 +90,27 @@ class Envoy(Process):
 
     # Audit
 
+    def audit_text(self):
+        """Every whole line so far, as it stands in the log."""
+        text = self.audit_path.read_text()
+        return text[: text.rfind("\n") + 1].splitlines()
+
     def audit_lines(self):
         """Every whole line so far; each must be JSON."""
-        text = self.audit_path.read_text()
-        whole = text[: text.rfind("\n") + 1]
-        return [json.loads(line) for line in whole.splitlines()]
+        return [json.loads(line) for line in self.audit_text()]
 
-    def audit(self, request_id, deadline=5.0):
-        """The one event of a request, waited for."""
+    def audit_line(self, request_id, deadline=5.0):
+        """The one line of a request, as it stands in the log, waited for."""
         assert request_id, "no request id to look for"
 
         def probe():
-            return [e for e in self.audit_lines() if e["correlation_id"] == request_id]
+            return [line for line in self.audit_text() if json.loads(line)["correlation_id"] == request_id]
 
-        events = eventually(
-            probe, lambda: f"the audit event of {request_id}; there are: {self.audit_path.read_text()[-2000:]}", deadline)
-        assert len(events) == 1, f"more than one audit event for one request: {events}"
-        return events[0]
+        lines = eventually(
+            probe, lambda: f"the audit event of {request_id}; the last ones: {self.audit_text()[-3:]}", deadline)
+        assert len(lines) == 1, f"more than one audit event for one request: {lines}"
+        return lines[0]
+
+    def audit(self, request_id, deadline=5.0):
+        """The one event of a request, waited for."""
+        return json.loads(self.audit_line(request_id, deadline))
