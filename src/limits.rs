@@ -8,9 +8,9 @@ pub struct Limits {
     /// Bytes of a credential. Envoy's default cap on all request headers is 60 KiB; Azure tokens with 200
     /// groups reach about 10 KiB.
     pub token_bytes: usize,
-    /// Bytes of a JWKS or discovery document. Microsoft's, with certificates, is about 30 KiB.
+    /// Bytes of a JWKS or discovery document. Microsoft's, with certificates, is about 30 KiB; a megabyte of JSON parses in milliseconds.
     pub jwks_bytes: usize,
-    /// Keys of one set. Google serves 3, Microsoft about 10, big Keycloaks about 20.
+    /// Keys of one set. Google serves 3, Microsoft about 10, SPIFFE bundles of big federations some hundreds; look-up is by hash of `kid`, so more cost only memory.
     pub jwks_keys: usize,
     /// How long the last good key set serves on when it can't be refreshed.
     pub jwks_grace: Duration,
@@ -34,8 +34,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             token_bytes: 16 * 1024,
-            jwks_bytes: 256 * 1024,
-            jwks_keys: 100,
+            jwks_bytes: 1024 * 1024,
+            jwks_keys: 1024,
             jwks_grace: Duration::from_secs(3600),
             unknown_kid_interval: Duration::from_secs(30),
             unknown_kids: 1000,

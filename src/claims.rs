@@ -1,0 +1,216 @@
+//! The claims of a JWT (RFC 7519 section 4), typed where a decision is made on them.
+
+use serde_json::{Map, Value};
+
+use crate::policy::ClaimPath;
+use crate::reason::Code;
+use crate::time::UnixTime;
+
+/// The claims set of one token.
+///
+/// Claims by themselves prove nothing: read from an unverified token they may
+/// only choose which provider looks at it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Claims {
+    members: Map<String, Value>,
+    audience: Vec<String>,
+    expires_at: Option<UnixTime>,
+    not_before: Option<UnixTime>,
+    issued_at: Option<UnixTime>,
+}
+
+impl Claims {
+    /// Types the members of a payload.
+    ///
+    /// # Errors
+    /// [`Code::MalformedClaims`] when the payload is no object, or a registered claim is there with a type that
+    /// RFC 7519 section 4.1 does not give it. `null` is a wrong type, not an absence.
+    pub fn from_json(payload: Value) -> Result<Self, Code> {
+        let Value::Object(members) = payload else {
+            return Err(Code::MalformedClaims);
+        };
+        for name in ["iss", "sub", "jti", "azp"] {
+            if members.get(name).is_some_and(|v| !v.is_string()) {
+                return Err(Code::MalformedClaims);
+            }
+        }
+        let audience = match members.get("aud") {
+            None => Vec::new(),
+            Some(Value::String(one)) => vec![one.clone()],
+            Some(Value::Array(many)) => many
+                .iter()
+                .map(|v| v.as_str().map(str::to_owned).ok_or(Code::MalformedClaims))
+                .collect::<Result<_, _>>()?,
+            Some(_) => return Err(Code::MalformedClaims),
+        };
+        let date = |name| match members.get(name) {
+            None => Ok(None),
+            Some(v) => numeric_date(v).map(Some).ok_or(Code::MalformedClaims),
+        };
+        let (expires_at, not_before, issued_at) = (date("exp")?, date("nbf")?, date("iat")?);
+        Ok(Self {
+            audience,
+            expires_at,
+            not_before,
+            issued_at,
+            members,
+        })
+    }
+
+    /// `iss`.
+    pub fn issuer(&self) -> Option<&str> {
+        self.members.get("iss")?.as_str()
+    }
+
+    /// `sub`.
+    pub fn subject(&self) -> Option<&str> {
+        self.members.get("sub")?.as_str()
+    }
+
+    /// `azp`, the party the token was issued to (OpenID Connect Core 1.0 section 2).
+    pub fn authorized_party(&self) -> Option<&str> {
+        self.members.get("azp")?.as_str()
+    }
+
+    /// `aud`, one or many; empty when absent.
+    pub fn audience(&self) -> &[String] {
+        &self.audience
+    }
+
+    /// `exp`.
+    pub const fn expires_at(&self) -> Option<UnixTime> {
+        self.expires_at
+    }
+
+    /// `nbf`.
+    pub const fn not_before(&self) -> Option<UnixTime> {
+        self.not_before
+    }
+
+    /// `iat`.
+    pub const fn issued_at(&self) -> Option<UnixTime> {
+        self.issued_at
+    }
+
+    /// `email_verified` (OpenID Connect Core 1.0 section 5.1). Some issuers write the boolean as a string; any other
+    /// value counts as `false`: an address is not verified by a word we don't know.
+    pub fn email_verified(&self) -> Option<bool> {
+        Some(match self.members.get("email_verified")? {
+            Value::Bool(b) => *b,
+            Value::String(s) => s == "true",
+            _ => false,
+        })
+    }
+
+    /// The value a path leads to.
+    pub fn get(&self, path: &ClaimPath) -> Option<&Value> {
+        match path {
+            ClaimPath::Name(name) => self.members.get(name),
+            ClaimPath::Pointer(pointer) => {
+                // RFC 6901; the first token is looked up here, because `Value::pointer` wants a `Value`.
+                let (first, rest) = pointer
+                    .strip_prefix('/')
+                    .map(|p| p.find('/').map_or((p, ""), |i| p.split_at(i)))?;
+                let first = first.replace("~1", "/").replace("~0", "~");
+                self.members.get(&first)?.pointer(rest)
+            }
+        }
+    }
+
+    /// About how many bytes this takes in memory, for caches that are bounded in bytes.
+    pub fn weight(&self) -> usize {
+        fn of(v: &Value) -> usize {
+            32 + match v {
+                Value::String(s) => s.len(),
+                Value::Array(a) => a.iter().map(of).sum(),
+                Value::Object(o) => o.iter().map(|(k, v)| 48 + k.len() + of(v)).sum(),
+                _ => 0,
+            }
+        }
+        self.members
+            .iter()
+            .map(|(k, v)| 48 + k.len() + of(v))
+            .sum::<usize>()
+            + self.audience.iter().map(|a| 24 + a.len()).sum::<usize>()
+            + 128
+    }
+}
+
+/// A `NumericDate`: seconds since the epoch, fractions allowed (RFC 7519 section 2). Beyond the range of [`UnixTime`] it
+/// saturates, so that an absurdly late `exp` is late and an absurdly late `nbf` is never reached.
+fn numeric_date(v: &Value) -> Option<UnixTime> {
+    if let Some(secs) = v.as_u64() {
+        return Some(UnixTime::from_secs(secs));
+    }
+    let secs = v.as_f64().filter(|s| s.is_finite())?;
+    // A float-to-integer `as` cast saturates, and negative dates are before anything we compare with.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Some(UnixTime::from_millis((secs * 1000.0) as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn dates() {
+        let of = |v| Claims::from_json(json!({"exp": v})).map(|c| c.expires_at().unwrap().as_millis());
+        assert_eq!(of(json!(1)), Ok(1000));
+        assert_eq!(of(json!(1.5)), Ok(1500));
+        assert_eq!(of(json!(1e3)), Ok(1_000_000));
+        assert_eq!(of(json!(-5)), Ok(0));
+        assert_eq!(of(json!(u64::MAX)), Ok(u64::MAX));
+        assert_eq!(of(json!(1e300)), Ok(u64::MAX));
+        for bad in [json!("1"), json!(null), json!(true), json!([1]), json!({})] {
+            assert_eq!(of(bad), Err(Code::MalformedClaims));
+        }
+    }
+
+    #[test]
+    fn registered_claims_have_their_types() {
+        for bad in [
+            json!({"iss": 1}),
+            json!({"sub": null}),
+            json!({"azp": ["a"]}),
+            json!({"aud": 1}),
+            json!({"aud": null}),
+            json!({"aud": ["a", 1]}),
+            json!({"aud": [["a"]]}),
+            json!([]),
+            json!("x"),
+        ] {
+            assert_eq!(Claims::from_json(bad.clone()), Err(Code::MalformedClaims), "{bad}");
+        }
+        let claims = Claims::from_json(json!({"aud": "a", "x": null})).unwrap();
+        assert_eq!(claims.audience(), ["a"]);
+    }
+
+    #[test]
+    fn email_is_verified_by_true_only() {
+        let of = |v| Claims::from_json(json!({"email_verified": v})).unwrap().email_verified();
+        assert_eq!(of(json!(true)), Some(true));
+        assert_eq!(of(json!("true")), Some(true));
+        for no in [json!(false), json!("false"), json!("yes"), json!(1), json!(null)] {
+            assert_eq!(of(no), Some(false));
+        }
+        assert_eq!(Claims::from_json(json!({})).unwrap().email_verified(), None);
+    }
+
+    #[test]
+    fn paths() {
+        let claims = Claims::from_json(json!({
+            "a": {"b/c": ["x", "y"], "~": 1}, "https://sts.amazonaws.com/": {"org": "o"}, "/odd": 2
+        }))
+        .unwrap();
+        let get = |p: &str| claims.get(&ClaimPath::Pointer(p.into())).cloned();
+        assert_eq!(get("/a/b~1c/1"), Some(json!("y")));
+        assert_eq!(get("/a/~0"), Some(json!(1)));
+        assert_eq!(get("/https:~1~1sts.amazonaws.com~1/org"), Some(json!("o")));
+        assert_eq!(get("/~1odd"), Some(json!(2)));
+        assert_eq!(get("/nothing"), None);
+        assert_eq!(claims.get(&ClaimPath::Name("/odd".into())), Some(&json!(2)));
+    }
+}

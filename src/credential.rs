@@ -1,0 +1,195 @@
+//! What a caller presents: found in the request's head, untrusted, and never printed.
+
+use std::fmt;
+
+use crate::reason::Code;
+use crate::request::RequestHead;
+
+/// The kind of a presented credential, `token_kind` in audit events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenKind {
+    /// Nothing presented.
+    Empty,
+    /// A bearer token with no structure we know, or another authentication scheme.
+    Opaque,
+    /// Three (JWS) or five (JWE) dot-separated parts.
+    Jwt,
+}
+
+impl TokenKind {
+    /// The name in audit events.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Empty => "empty",
+            Self::Opaque => "opaque",
+            Self::Jwt => "jwt",
+        }
+    }
+}
+
+/// The credential of one request.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Credential<'a> {
+    /// None at all.
+    None,
+    /// `Authorization: Bearer …` (RFC 6750 section 2.1).
+    Bearer(&'a str),
+    /// An `Authorization` of another scheme: presented, and nobody here claims it.
+    OtherScheme,
+}
+
+impl fmt::Debug for Credential<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Bearer(_) => "Bearer(redacted)",
+            Self::OtherScheme => "OtherScheme",
+        })
+    }
+}
+
+impl<'a> Credential<'a> {
+    /// Finds the one credential of a request.
+    ///
+    /// # Errors
+    /// [`Code::AmbiguousCredentials`] for more than one `Authorization` field, or one that a proxy has joined from
+    /// several: two readers might pick different ones. [`Code::MalformedAuthorization`] when it is no
+    /// credential, [`Code::TokenTooLarge`] beyond `max_bytes`.
+    pub fn find(head: &RequestHead<'a>, max_bytes: usize) -> Result<Self, Code> {
+        let mut values = head.values("authorization");
+        let Some(value) = values.next() else {
+            return Ok(Self::None);
+        };
+        if values.next().is_some() {
+            return Err(Code::AmbiguousCredentials);
+        }
+        if value.len() > max_bytes.saturating_add(16) {
+            return Err(Code::TokenTooLarge);
+        }
+        let value = std::str::from_utf8(value).map_err(|_| Code::MalformedAuthorization)?;
+        // Optional whitespace around a field value is not part of it (RFC 9110 section 5.5).
+        let value = value.trim_matches([' ', '\t']);
+        if value.is_empty() {
+            return Ok(Self::None);
+        }
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.bytes().all(is_tchar) {
+            return Err(if scheme.contains(',') {
+                Code::AmbiguousCredentials
+            } else {
+                Code::MalformedAuthorization
+            });
+        }
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Ok(Self::OtherScheme);
+        }
+        let token = rest.trim_start_matches(' ');
+        if token.contains(',') {
+            return Err(Code::AmbiguousCredentials);
+        }
+        if token.is_empty() || !token.bytes().all(|b| (0x21..0x7f).contains(&b)) {
+            return Err(Code::MalformedAuthorization);
+        }
+        if token.len() > max_bytes {
+            return Err(Code::TokenTooLarge);
+        }
+        Ok(Self::Bearer(token))
+    }
+
+    /// What to call it in an audit event.
+    pub fn kind(&self) -> TokenKind {
+        match self {
+            Self::None => TokenKind::Empty,
+            Self::OtherScheme => TokenKind::Opaque,
+            Self::Bearer(token) if looks_like_jwt(token) => TokenKind::Jwt,
+            Self::Bearer(_) => TokenKind::Opaque,
+        }
+    }
+}
+
+/// A character of a `token` (RFC 9110 section 5.6.2).
+pub(crate) fn is_tchar(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// Three or five dot-separated parts: what is shaped like a JWT is judged by JWT rules and by nothing else,
+/// so that a mangled one can't pass for something opaque.
+pub(crate) fn looks_like_jwt(token: &str) -> bool {
+    matches!(
+        token.bytes().filter(|b| *b == b'.').take(5).count(),
+        2 | 4
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn find<'a>(values: &[&'a str]) -> Result<Credential<'a>, Code> {
+        let headers: Vec<(&[u8], &[u8])> = values
+            .iter()
+            .map(|v| (b"Authorization".as_slice(), v.as_bytes()))
+            .collect();
+        // The values outlive the list of headers; only they are borrowed from.
+        let head = RequestHead {
+            method: b"GET",
+            path: b"/",
+            authority: b"h",
+            headers: &headers,
+            remote_addr: None,
+        };
+        let found = Credential::find(&head, 100);
+        match found {
+            Ok(Credential::Bearer(t)) => Ok(Credential::Bearer(
+                values
+                    .iter()
+                    .find_map(|v| v.find(t).and_then(|i| v.get(i..i + t.len())))
+                    .unwrap(),
+            )),
+            Ok(Credential::None) => Ok(Credential::None),
+            Ok(Credential::OtherScheme) => Ok(Credential::OtherScheme),
+            Err(code) => Err(code),
+        }
+    }
+
+    #[test]
+    fn bearer_in_any_case() {
+        for v in ["Bearer abc", "bearer abc", "BEARER  abc", "bEaReR abc "] {
+            assert_eq!(find(&[v]), Ok(Credential::Bearer("abc")), "{v}");
+        }
+        assert_eq!(find(&[]), Ok(Credential::None));
+        assert_eq!(find(&["  "]), Ok(Credential::None));
+        assert_eq!(find(&["Basic abc"]), Ok(Credential::OtherScheme));
+    }
+
+    #[test]
+    fn two_are_none() {
+        for v in [
+            &["Bearer a", "Bearer a"][..],
+            &["Bearer a", ""],
+            &["Bearer a,Bearer b"],
+            &["Bearer a, Basic b"],
+            &["Bearer,Bearer a"],
+        ] {
+            assert_eq!(find(v), Err(Code::AmbiguousCredentials), "{v:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token() {
+        for v in ["Bearer", "Bearer ", "Bearer a b", "Bearer\ta", "Bearer a\u{e9}", "Bearer:a"] {
+            assert_eq!(find(&[v]), Err(Code::MalformedAuthorization), "{v}");
+        }
+        let long = format!("Bearer {}", "a".repeat(101));
+        assert_eq!(find(&[&long]), Err(Code::TokenTooLarge));
+        let longer = format!("Bearer {}", "a".repeat(1000));
+        assert_eq!(find(&[&longer]), Err(Code::TokenTooLarge));
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        assert!(!format!("{:?}", Credential::Bearer("hunter2")).contains("hunter2"));
+    }
+}

@@ -1,0 +1,54 @@
+//! What the core answers: values that a host carries out, in the order written here.
+
+use crate::authenticator::NeedCallout;
+use crate::metrics::Tally;
+
+/// Where a request stands.
+#[derive(Debug)]
+pub enum Step {
+    /// Judged. Carry it out and forget the request.
+    Done(Decision),
+    /// Waits for a fetch. Hold the request back and ask again when the fetch has ended or at the deadline.
+    NeedCallout(NeedCallout),
+}
+
+/// The judgement of one request.
+#[derive(Debug)]
+pub enum Decision {
+    /// Forward it, changed as said.
+    Allow(Allow),
+    /// Answer it here.
+    Deny(Denial),
+}
+
+/// A request that goes on to its upstream.
+///
+/// A host removes first and sets then: an identity header of ours may replace one of the caller's.
+#[derive(Debug, Default)]
+pub struct Allow {
+    /// Names of request headers to remove, every copy of each.
+    pub remove: Vec<Vec<u8>>,
+    /// Request headers to set, replacing whatever has that name: lower-case name, value without CR, LF and NUL.
+    pub set: Vec<(String, String)>,
+    /// The audit event, one line of JSON without the newline; `None` for skipped requests.
+    pub audit: Option<String>,
+    /// What to count.
+    pub tally: Option<Tally>,
+}
+
+/// A request that is answered by the filter.
+#[derive(Debug)]
+pub struct Denial {
+    /// 401, 403, 429 or 503.
+    pub status: u16,
+    /// Response headers, `content-type` among them.
+    pub headers: Vec<(&'static str, String)>,
+    /// The JSON body.
+    pub body: String,
+    /// The finer word for why.
+    pub code: crate::reason::Code,
+    /// The audit event, one line of JSON without the newline.
+    pub audit: Option<String>,
+    /// What to count.
+    pub tally: Option<Tally>,
+}

@@ -1,0 +1,116 @@
+//! What must be gone from a request before an upstream sees it.
+//!
+//! An upstream trusts our identity headers. A caller who can smuggle one in is whoever he says he is, so all of
+//! them are removed first: every spelling a server may read as ours, on every request.
+
+use crate::request::RequestHead;
+
+/// What hygiene found to change.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Cleansing {
+    /// Names of header fields to remove, as the host spells them; each once.
+    pub remove: Vec<Vec<u8>>,
+    /// The new value of `Connection`, when it named one of ours; empty means remove it.
+    pub connection: Option<String>,
+}
+
+/// Finds the header fields that start with `prefix` (lower case, ends in `-`), and mentions of them in `Connection`.
+///
+/// `_` counts as `-`: CGI, WSGI and their kin turn both into `_`, so `x_auth_user_id` would
+/// arrive as `HTTP_X_AUTH_USER_ID`. A name listed in `Connection` is dropped by the next
+/// proxy (RFC 9110 section 7.6.1), which would let a caller delete the header that we set.
+pub fn cleanse(head: &RequestHead<'_>, prefix: &str) -> Cleansing {
+    let mut cleansing = Cleansing::default();
+    let mut connection_names_ours = false;
+    for (name, value) in head.headers {
+        if starts_like(name, prefix) && !cleansing.remove.iter().any(|n| n == name) {
+            cleansing.remove.push(name.to_vec());
+        }
+        if name.eq_ignore_ascii_case(b"connection") {
+            connection_names_ours |= options(value).any(|o| starts_like(o, prefix));
+        }
+    }
+    if connection_names_ours {
+        let kept: Vec<String> = head
+            .values("connection")
+            .flat_map(options)
+            .filter(|o| !starts_like(o, prefix))
+            .filter_map(|o| std::str::from_utf8(o).ok().map(str::to_owned))
+            .collect();
+        cleansing.connection = Some(kept.join(", "));
+    }
+    cleansing
+}
+
+fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value
+        .split(|b| *b == b',')
+        .map(|o| o.trim_ascii())
+        .filter(|o| !o.is_empty())
+}
+
+fn starts_like(name: &[u8], prefix: &str) -> bool {
+    name.len() >= prefix.len()
+        && name.iter().zip(prefix.bytes()).all(|(n, p)| {
+            let n = if *n == b'_' { b'-' } else { n.to_ascii_lowercase() };
+            let p = if p == b'_' { b'-' } else { p };
+            n == p
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn run(headers: &[(&str, &str)]) -> Cleansing {
+        let headers: Vec<(&[u8], &[u8])> = headers
+            .iter()
+            .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
+            .collect();
+        cleanse(
+            &RequestHead {
+                method: b"GET",
+                path: b"/",
+                authority: b"h",
+                headers: &headers,
+                remote_addr: None,
+            },
+            "x-auth-",
+        )
+    }
+
+    #[test]
+    fn every_spelling_goes() {
+        let found = run(&[
+            ("x-auth-user-id", "a"),
+            ("X-Auth-User-Id", "b"),
+            ("x-auth-user-id", "c"),
+            ("x_auth_user_id", "d"),
+            ("x-auth_email", "e"),
+            ("x-auth-", "f"),
+            ("x-auth", "stays"),
+            ("x-authority", "stays"),
+            ("authorization", "stays"),
+        ]);
+        let names: Vec<&str> = found
+            .remove
+            .iter()
+            .map(|n| std::str::from_utf8(n).unwrap())
+            .collect();
+        assert_eq!(
+            names,
+            ["x-auth-user-id", "X-Auth-User-Id", "x_auth_user_id", "x-auth_email", "x-auth-"]
+        );
+        assert_eq!(found.connection, None);
+    }
+
+    #[test]
+    fn connection_may_not_name_ours() {
+        let found = run(&[("connection", "keep-alive, X-Auth-User-Id"), ("Connection", "x_auth_email,te")]);
+        assert_eq!(found.connection.as_deref(), Some("keep-alive, te"));
+        assert_eq!(run(&[("connection", "x-auth-agent")]).connection.as_deref(), Some(""));
+        assert_eq!(run(&[("connection", "close")]).connection, None);
+    }
+}

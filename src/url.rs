@@ -1,0 +1,112 @@
+//! Absolute `http` and `https` URLs as far as a callout needs them (RFC 3986).
+
+use crate::policy::Url;
+
+/// Why a text is not a URL that can be called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlError {
+    /// Neither `https://` nor `http://`.
+    Scheme,
+    /// No host, userinfo, or a character that no authority has.
+    Authority,
+    /// A fragment, white space, controls or bytes outside ASCII.
+    Path,
+}
+
+impl std::fmt::Display for UrlError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "must start with https:// (or http://)",
+            Self::Authority => "needs a plain host or host:port, without user name or password",
+            Self::Path => "has a fragment, white space or a character outside ASCII",
+        })
+    }
+}
+
+impl Url {
+    /// Splits a URL.
+    ///
+    /// # Errors
+    /// [`UrlError`] for anything but an absolute http(s) URL without userinfo and fragment.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let (https, rest) = if let Some(rest) = text.strip_prefix("https://") {
+            (true, rest)
+        } else {
+            (false, text.strip_prefix("http://").ok_or(UrlError::Scheme)?)
+        };
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (host, port) = match authority.rsplit_once(':') {
+            // An IPv6 literal has colons of its own, inside brackets.
+            Some((host, port)) if !port.contains(']') => (host, Some(port)),
+            _ => (authority, None),
+        };
+        let host_ok = match host.strip_prefix('[') {
+            Some(v6) => v6
+                .strip_suffix(']')
+                .is_some_and(|a| a.parse::<std::net::Ipv6Addr>().is_ok()),
+            None => {
+                !host.is_empty()
+                    && host
+                        .bytes()
+                        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+            }
+        };
+        if !host_ok || port.is_some_and(|p| !p.bytes().all(|b| b.is_ascii_digit()) || p.parse::<u16>().is_err()) {
+            return Err(UrlError::Authority);
+        }
+        if !path.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'#') {
+            return Err(UrlError::Path);
+        }
+        let path = match path.chars().next() {
+            None => "/".to_owned(),
+            Some('/') => path.to_owned(),
+            Some(_) => format!("/{path}"),
+        };
+        Ok(Self {
+            https,
+            authority: authority.to_ascii_lowercase(),
+            path,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn splits() {
+        for (text, authority, path) in [
+            ("https://Issuer.example", "issuer.example", "/"),
+            ("http://127.0.0.1:8080/a/b?c=d", "127.0.0.1:8080", "/a/b?c=d"),
+            ("https://[::1]:8443/x", "[::1]:8443", "/x"),
+            ("https://h?q", "h", "/?q"),
+        ] {
+            let url = Url::parse(text).unwrap();
+            assert_eq!((url.authority.as_str(), url.path.as_str()), (authority, path));
+        }
+    }
+
+    #[test]
+    fn refuses() {
+        for (text, error) in [
+            ("ftp://h/", UrlError::Scheme),
+            ("//h/", UrlError::Scheme),
+            ("https:///x", UrlError::Authority),
+            ("https://u@h/", UrlError::Authority),
+            ("https://u:p@h/", UrlError::Authority),
+            ("https://h:99999/", UrlError::Authority),
+            ("https://h:8o/", UrlError::Authority),
+            ("https://[::1/", UrlError::Authority),
+            ("https://h\u{e9}/", UrlError::Authority),
+            ("https://h/#f", UrlError::Path),
+            ("https://h/a b", UrlError::Path),
+            ("https://h/\r\nx", UrlError::Path),
+        ] {
+            assert_eq!(Url::parse(text), Err(error), "{text}");
+        }
+    }
+}
