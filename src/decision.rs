@@ -1,5 +1,8 @@
 //! What the core answers: values that a host carries out, in the order written here.
 
+use std::rc::Rc;
+
+use crate::audit::AuditLine;
 use crate::authenticator::NeedCallout;
 use crate::metrics::Tally;
 
@@ -29,9 +32,9 @@ pub struct Allow {
     /// Names of request headers to remove, every copy of each.
     pub remove: Vec<Vec<u8>>,
     /// Request headers to set, replacing whatever has that name: lower-case name, value without CR, LF and NUL.
-    pub set: Vec<(String, String)>,
-    /// The audit event, one line of JSON without the newline; `None` for skipped requests.
-    pub audit: Option<String>,
+    pub set: Vec<(Rc<str>, String)>,
+    /// The audit event; `None` for skipped requests and where no sink wants it.
+    pub audit: Option<AuditLine>,
     /// What to count.
     pub tally: Option<Tally>,
 }
@@ -47,8 +50,8 @@ pub struct Denial {
     pub body: String,
     /// The finer word for why.
     pub code: crate::reason::Code,
-    /// The audit event, one line of JSON without the newline.
-    pub audit: Option<String>,
+    /// The audit event; `None` where no sink wants it.
+    pub audit: Option<AuditLine>,
     /// What to count.
     pub tally: Option<Tally>,
 }

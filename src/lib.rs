@@ -7,6 +7,7 @@
 //! as a callout.
 
 pub mod callout;
+pub mod glob;
 pub mod identity;
 pub mod jose;
 pub mod limits;

@@ -1,0 +1,105 @@
+//! The audit event: one JSON object a request, in the envelope that Forge writes.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::time::UnixTime;
+
+/// The version of the envelope; grows when a field changes its meaning or goes.
+pub const SCHEMA_VERSION: &str = "1.0";
+
+/// An event but for its last field: how long the decision took is known when it has been made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditLine(String);
+
+impl AuditLine {
+    /// The whole line, without a newline. `elapsed` is the time from the request's arrival to its decision, waiting included.
+    pub fn finish(mut self, elapsed: Duration) -> String {
+        self.0.push_str(",\"decision_us\":");
+        self.0.push_str(&elapsed.as_micros().to_string());
+        self.0.push_str("}}");
+        self.0
+    }
+}
+
+/// What is common to both events, in the order of the line.
+#[derive(Serialize)]
+pub(crate) struct Envelope<'a, F: Serialize> {
+    pub ts: Ts,
+    pub event: &'static str,
+    pub schema_version: &'static str,
+    pub seq: u64,
+    pub correlation_id: &'a str,
+    pub org_id: &'a str,
+    pub entity_id: &'a str,
+    pub entity_type: &'static str,
+    pub fields: F,
+}
+
+/// RFC 3339, without a string of its own.
+pub(crate) struct Ts(pub UnixTime);
+
+impl Serialize for Ts {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&self.0)
+    }
+}
+
+/// `auth_verify`: who was let in.
+#[derive(Serialize)]
+pub(crate) struct Verify<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub provider: &'a str,
+    pub provider_name: &'a str,
+    pub user_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub org_id: Option<&'a str>,
+    pub token_kind: &'static str,
+    pub groups_count: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_addr: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<&'a str>,
+    pub config_version: &'a str,
+    pub cache: &'static str,
+}
+
+/// `auth_fail`: who was kept out, and why.
+#[derive(Serialize)]
+pub(crate) struct Fail<'a> {
+    pub reason: &'static str,
+    pub code: &'static str,
+    pub token_kind: &'static str,
+    pub method: &'a str,
+    pub path: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote_addr: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<&'a str>,
+    /// Proven, and still refused (403): worth knowing. Never set for an unproven caller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<&'a str>,
+    /// Only when the operator asked for it: whoever sent the token wrote this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unproven_subject: Option<&'a str>,
+    pub config_version: &'a str,
+    pub cache: &'static str,
+}
+
+impl<F: Serialize> Envelope<'_, F> {
+    /// The line, open for its last field. `None` if it can't be serialised, which no value of these types causes.
+    pub(crate) fn line(&self) -> Option<AuditLine> {
+        let mut json = serde_json::to_string(self).ok()?;
+        let open = json.strip_suffix("}}")?.len();
+        json.truncate(open);
+        Some(AuditLine(json))
+    }
+}

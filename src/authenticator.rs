@@ -1,0 +1,420 @@
+//! One request from head to decision, and the background work that keys need.
+//!
+//! The loop that a host runs:
+//!
+//! 1. [`Authenticator::begin`] for each request head. [`Step::Done`]: carry it out. [`Step::NeedCallout`]: hold the request back.
+//! 2. After each `begin` that needs a callout, each reply, and at [`Authenticator::poll_timeout`]: send what
+//!    [`Authenticator::poll_callout`] hands out until it hands out nothing. Take the process-wide lease for it first, or
+//!    [`Authenticator::defer`] it to the worker that has the lease.
+//! 3. [`Authenticator::reply`] with what came back; tell the other workers what [`Authenticator::poll_finished`] says.
+//! 4. Then [`NeedCallout::resume`] every held request that [`NeedCallout::ready`] says is ready.
+//!
+//! Invariant: a request is judged by the policy that was in force when it began, and by no other.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::callout::{Callout, CalloutId, CalloutReply};
+use crate::decision::Step;
+use crate::jose::verify::SignatureVerifier;
+use crate::judge::{HeaderNames, Inputs, Judge};
+use crate::keys::source::FetchOutcome;
+use crate::keys::store::{KeyStore, SourceId};
+use crate::metrics;
+use crate::policy::{KeyOrigin, Policy, ProviderKind};
+use crate::reason::Code;
+use crate::request::RequestHead;
+use crate::time::UnixTime;
+use crate::tokens::TokenCache;
+
+/// What is safe to keep over reloads, shared by the root contexts of one VM: key sets, verified tokens, counters.
+#[derive(Debug)]
+pub struct Stores {
+    pub(crate) keys: KeyStore,
+    pub(crate) tokens: TokenCache,
+    /// The last audit event's number.
+    pub(crate) seq: u64,
+    last_callout: u64,
+    /// Tells the workers of one process apart in request ids that the filter has to make up.
+    pub(crate) seed: u64,
+}
+
+impl Stores {
+    /// Empty stores. `seed` should differ between workers and starts; it spreads refreshes and seeds the hash of the
+    /// token cache.
+    pub fn new(seed: u64) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Self {
+            keys: KeyStore::new(seed),
+            tokens: TokenCache::new(seed),
+            seq: 0,
+            last_callout: 0,
+            seed,
+        }))
+    }
+}
+
+/// A policy in force, and the key source of each of its providers (`None` for those that fetch nothing).
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub policy: Policy,
+    pub sources: Vec<Option<SourceId>>,
+    pub names: HeaderNames,
+    stores: Rc<RefCell<Stores>>,
+}
+
+impl Live {
+    fn new(policy: Policy, stores: &Rc<RefCell<Stores>>) -> Rc<Self> {
+        let mut borrowed = stores.borrow_mut();
+        let sources = policy
+            .providers
+            .iter()
+            .map(|p| match &p.kind {
+                ProviderKind::Oidc(oidc) => match &oidc.keys {
+                    KeyOrigin::Remote(spec) => Some(borrowed.keys.acquire(spec)),
+                    KeyOrigin::Inline(_) => None,
+                },
+                ProviderKind::StaticToken(_) => None,
+            })
+            .collect();
+        drop(borrowed);
+        Rc::new(Self {
+            names: HeaderNames::new(&policy.identity.header_prefix),
+            policy,
+            sources,
+            stores: stores.clone(),
+        })
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        // A policy can be dropped from within a call that has the stores; then its sources simply stay known.
+        if let Ok(mut stores) = self.stores.try_borrow_mut() {
+            for id in self.sources.iter().flatten() {
+                stores.keys.release(*id);
+            }
+        }
+    }
+}
+
+/// The filter's brain: one per root context.
+pub struct Authenticator {
+    live: Rc<Live>,
+    stores: Rc<RefCell<Stores>>,
+    verifier: Rc<dyn SignatureVerifier>,
+    in_flight: Vec<(CalloutId, SourceId)>,
+    finished: VecDeque<Finished>,
+}
+
+/// A fetch that the host is to send.
+#[derive(Debug)]
+pub struct BackgroundCallout {
+    /// Names it in [`Authenticator::reply`] and [`Authenticator::defer`].
+    pub id: CalloutId,
+    /// The request to send.
+    pub callout: Callout,
+    /// The key source's name, equal in every worker of the process.
+    pub source: String,
+    /// Whether it begins an attempt: take the lease first. The later callouts of an attempt go out under the same lease.
+    pub first: bool,
+    /// How long the whole attempt may take: the length of the lease.
+    pub lease: Duration,
+}
+
+/// An ended fetch, for the other workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The key source's name.
+    pub source: String,
+    /// How it ended.
+    pub outcome: FetchOutcome,
+}
+
+/// A key source as the other workers' news are matched with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceState {
+    /// Its name.
+    pub source: String,
+    /// Whether this worker waits for another one's fetch.
+    pub deferred: bool,
+    /// When the set in force was fetched.
+    pub fetched_at: Option<UnixTime>,
+}
+
+impl Authenticator {
+    /// A filter with this policy in force.
+    pub fn new(policy: Policy, stores: Rc<RefCell<Stores>>, verifier: Rc<dyn SignatureVerifier>, _now: UnixTime) -> Self {
+        Self {
+            live: Live::new(policy, &stores),
+            stores,
+            verifier,
+            in_flight: Vec::new(),
+            finished: VecDeque::new(),
+        }
+    }
+
+    /// Puts another policy in force. Requests that wait keep theirs; key sets and verified tokens stay.
+    pub fn reload(&mut self, policy: Policy, _now: UnixTime) {
+        // The new one takes its sources before the old one lets go of them.
+        self.live = Live::new(policy, &self.stores);
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> &Policy {
+        &self.live.policy
+    }
+
+    /// Judges a request, or says what that has to wait for.
+    pub fn begin(&mut self, head: &RequestHead<'_>, now: UnixTime) -> Step {
+        let inputs = Inputs::take(&self.live.policy, head);
+        self.judge(inputs, None, now)
+    }
+
+    fn judge(&self, inputs: Inputs<'_>, waited: Option<Waited>, now: UnixTime) -> Step {
+        let live = match &waited {
+            Some(w) => w.live.clone(),
+            None => self.live.clone(),
+        };
+        let mut stores = self.stores.borrow_mut();
+        let judge = Judge {
+            live: &live,
+            stores: &mut stores,
+            verifier: &*self.verifier,
+            now,
+            waited: waited.as_ref(),
+        };
+        match judge.run(&inputs) {
+            Ok(decision) => Step::Done(decision),
+            Err(source) => {
+                let attempts = stores.keys.get(source).map_or(0, |s| s.attempts());
+                drop(stores);
+                let waited = waited.unwrap_or_else(|| Waited {
+                    deadline: now + live.policy.callouts.timeout,
+                    live,
+                    source,
+                    attempts,
+                    began: now,
+                });
+                Step::NeedCallout(NeedCallout {
+                    inputs: inputs.into_owned(),
+                    waited: Waited { source, attempts, ..waited },
+                })
+            }
+        }
+    }
+
+    /// The next fetch to send; call until `None`.
+    pub fn poll_callout(&mut self, now: UnixTime) -> Option<BackgroundCallout> {
+        let policy = &self.live.policy;
+        let mut stores = self.stores.borrow_mut();
+        for id in self.live.sources.iter().flatten() {
+            let Some(source) = stores.keys.get_mut(*id) else {
+                continue;
+            };
+            if let Some((callout, first, lease)) = source.poll(now, &policy.callouts, &policy.limits) {
+                let source = source.name().to_owned();
+                stores.last_callout += 1;
+                let callout_id = CalloutId(stores.last_callout);
+                self.in_flight.retain(|(_, s)| s != id);
+                self.in_flight.push((callout_id, *id));
+                return Some(BackgroundCallout {
+                    id: callout_id,
+                    callout,
+                    source,
+                    first,
+                    lease,
+                });
+            }
+        }
+        None
+    }
+
+    /// What became of a callout. Unknown and late ids are ignored.
+    pub fn reply(&mut self, id: CalloutId, reply: CalloutReply<'_>, now: UnixTime) {
+        let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) else {
+            return;
+        };
+        let (_, source_id) = self.in_flight.swap_remove(place);
+        let mut stores = self.stores.borrow_mut();
+        if let Some(source) = stores.keys.get_mut(source_id)
+            && let Some(outcome) = source.reply(reply, now, &self.live.policy.limits)
+        {
+            self.finished.push_back(Finished {
+                source: source.name().to_owned(),
+                outcome,
+            });
+        }
+    }
+
+    /// Another worker has the lease of this fetch until then.
+    pub fn defer(&mut self, id: CalloutId, until: UnixTime) {
+        if let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) {
+            let (_, source) = self.in_flight.swap_remove(place);
+            if let Some(source) = self.stores.borrow_mut().keys.get_mut(source) {
+                source.defer(until);
+            }
+        }
+    }
+
+    /// The next ended fetch to tell the other workers of.
+    pub fn poll_finished(&mut self) -> Option<Finished> {
+        self.finished.pop_front()
+    }
+
+    /// The key sources of the policy in force.
+    pub fn sources(&self) -> Vec<SourceState> {
+        let stores = self.stores.borrow();
+        self.live
+            .sources
+            .iter()
+            .flatten()
+            .filter_map(|id| stores.keys.get(*id))
+            .map(|s| SourceState {
+                source: s.name().to_owned(),
+                deferred: s.is_elsewhere(),
+                fetched_at: s.fetched_at(),
+            })
+            .collect()
+    }
+
+    /// Takes over a key set that another worker fetched; whether it was newer and good.
+    pub fn adopt(&mut self, source: &str, document: &[u8], now: UnixTime) -> bool {
+        let limits = &self.live.policy.limits;
+        self.with_source(source, |s| s.adopt(document, now, limits))
+            .unwrap_or(false)
+    }
+
+    /// The worker that was fetching for this one has failed.
+    pub fn peer_failed(&mut self, source: &str, retry_at: UnixTime, _now: UnixTime) {
+        self.with_source(source, |s| s.peer_failed(retry_at));
+    }
+
+    fn with_source<T>(&self, name: &str, f: impl FnOnce(&mut crate::keys::source::KeySource) -> T) -> Option<T> {
+        let mut stores = self.stores.borrow_mut();
+        let id = self
+            .live
+            .sources
+            .iter()
+            .flatten()
+            .find(|id| stores.keys.get(**id).is_some_and(|s| s.name() == name))?;
+        stores.keys.get_mut(*id).map(f)
+    }
+
+    /// When to call [`Self::poll_callout`] at the latest.
+    pub fn poll_timeout(&self) -> Option<UnixTime> {
+        let stores = self.stores.borrow();
+        self.live
+            .sources
+            .iter()
+            .flatten()
+            .filter_map(|id| stores.keys.get(*id))
+            .map(crate::keys::source::KeySource::poll_timeout)
+            .min()
+    }
+
+    /// The gauges as they stand.
+    pub fn gauges(&self, now: UnixTime) -> Vec<(metrics::Id, u64)> {
+        let stores = self.stores.borrow();
+        let ages: Vec<u64> = self
+            .live
+            .sources
+            .iter()
+            .flatten()
+            .filter_map(|id| stores.keys.get(*id)?.fetched_at())
+            .map(|at| now.since(at).as_secs())
+            .collect();
+        let version = self.live.policy.version.get(..7).unwrap_or_default();
+        vec![
+            (metrics::Id::JwksAge, ages.iter().copied().max().unwrap_or(0)),
+            (metrics::Id::JwksUsable, ages.len() as u64),
+            (metrics::Id::TokenCacheEntries, stores.tokens.len() as u64),
+            (metrics::Id::ConfigVersion, u64::from_str_radix(version, 16).unwrap_or(0)),
+        ]
+    }
+}
+
+impl std::fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticator")
+            .field("config_version", &self.live.policy.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a held request waits for, and under which policy.
+#[derive(Debug)]
+pub(crate) struct Waited {
+    pub live: Rc<Live>,
+    pub source: SourceId,
+    /// The source's ended attempts when the wait began.
+    pub attempts: u64,
+    pub deadline: UnixTime,
+    pub began: UnixTime,
+}
+
+/// A request that waits for a fetch. It owns all it needs and keeps the policy it began with; asking consumes it, so a
+/// finished request can't be asked again.
+#[derive(Debug)]
+pub struct NeedCallout {
+    inputs: Inputs<'static>,
+    waited: Waited,
+}
+
+impl NeedCallout {
+    /// When [`Self::resume`] decides whatever has come by then.
+    pub const fn deadline(&self) -> UnixTime {
+        self.waited.deadline
+    }
+
+    /// When the request arrived.
+    pub const fn began(&self) -> UnixTime {
+        self.waited.began
+    }
+
+    /// Whether asking again would make a difference: the fetch has ended, or the deadline passed.
+    pub fn ready(&self, auth: &Authenticator, now: UnixTime) -> bool {
+        now >= self.waited.deadline
+            || auth
+                .stores
+                .borrow()
+                .keys
+                .get(self.waited.source)
+                .is_none_or(|s| s.attempts() > self.waited.attempts)
+    }
+
+    /// Judges the request with what has come since.
+    pub fn resume(self, auth: &mut Authenticator, now: UnixTime) -> Step {
+        auth.judge(self.inputs, Some(self.waited), now)
+    }
+
+    /// Refuses the request without waiting on: the host can't hold it, or has lost it.
+    pub fn abandon(self, auth: &mut Authenticator, code: Code, now: UnixTime) -> Step {
+        let mut stores = auth.stores.borrow_mut();
+        let judge = Judge {
+            live: &self.waited.live,
+            stores: &mut stores,
+            verifier: &*auth.verifier,
+            now,
+            waited: Some(&self.waited),
+        };
+        Step::Done(judge.refuse(&self.inputs, code))
+    }
+
+    /// The line to leave in the audit log should the request end before it is judged (code `cancelled`).
+    pub fn cancelled_audit(&self, auth: &mut Authenticator, now: UnixTime) -> Option<crate::audit::AuditLine> {
+        let mut stores = auth.stores.borrow_mut();
+        let judge = Judge {
+            live: &self.waited.live,
+            stores: &mut stores,
+            verifier: &*auth.verifier,
+            now,
+            waited: Some(&self.waited),
+        };
+        match judge.refuse(&self.inputs, Code::Cancelled) {
+            crate::decision::Decision::Deny(denial) => denial.audit,
+            crate::decision::Decision::Allow(_) => None,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The name of a public key: its JWK thumbprint (RFC 7638) with SHA-256.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use super::base64url;
+
+/// SHA-256 over the required members of a JWK in their one canonical form. Two
+/// keys have the same thumbprint exactly if they are the same public key,
+/// whatever `kid`, `alg` or `use` they are published with.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Thumbprint([u8; 32]);
+
+impl Thumbprint {
+    /// Of `(name, value)` pairs that are already in lexicographic order and need
+    /// no JSON escapes (RFC 7638 section 3).
+    pub(super) fn of(members: &[(&str, &str)]) -> Self {
+        let mut hash = Sha256::new();
+        for (index, (name, value)) in members.iter().enumerate() {
+            hash.update(if index == 0 { "{\"" } else { ",\"" });
+            hash.update(name);
+            hash.update("\":\"");
+            hash.update(value);
+            hash.update("\"");
+        }
+        hash.update("}");
+        Self(hash.finalize().into())
+    }
+
+    /// The digest.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// Base64url, as RFC 7638 writes it.
+impl fmt::Display for Thumbprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&base64url::encode(&self.0))
+    }
+}
+
+impl fmt::Debug for Thumbprint {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Thumbprint({self})")
+    }
+}

@@ -1,0 +1,480 @@
+//! The chain: one request, one policy, one decision.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+
+use crate::answer;
+use crate::audit::{AuditLine, Envelope, Fail, SCHEMA_VERSION, Ts, Verify};
+use crate::authenticator::{Live, Stores, Waited};
+use crate::credential::{Credential, TokenKind, looks_like_jwt};
+use crate::decision::{Allow, Decision, Denial};
+use crate::hygiene::{self, Cleansing};
+use crate::identity::Identity;
+use crate::jose::verify::SignatureVerifier;
+use crate::keys::source::{Keys, UnknownKid};
+use crate::keys::store::SourceId;
+use crate::metrics::{Cache, Outcome, Tally};
+use crate::policy::{KeyOrigin, OidcPolicy, Policy, Provider, ProviderKind};
+use crate::provider::jwt::{NoProof, Presented};
+use crate::provider::{Answer, static_token};
+use crate::reason::Code;
+use crate::request::{RequestHead, canonical_path};
+use crate::time::UnixTime;
+
+/// Octets of a path in an audit event. The rest of a longer one says nothing more about who called what.
+const MAX_AUDIT_PATH: usize = 1024;
+
+/// All that a decision needs of a request, so that the request itself can go away while it waits.
+#[derive(Debug)]
+pub(crate) struct Inputs<'a> {
+    method: Cow<'a, str>,
+    /// Without query: it may hold what is nobody's business.
+    path: Cow<'a, str>,
+    request_id: Option<Cow<'a, str>>,
+    remote_addr: Option<Cow<'a, str>>,
+    cleansing: Cleansing,
+    skip: bool,
+    agent: Option<Rc<str>>,
+    credential: Result<Credential<'a>, Code>,
+}
+
+impl<'a> Inputs<'a> {
+    /// Reads a request's head under a policy.
+    pub(crate) fn take(policy: &Policy, head: &RequestHead<'a>) -> Self {
+        let raw_path = head.raw_path();
+        let canonical = canonical_path(raw_path);
+        let path = match String::from_utf8_lossy(raw_path) {
+            p if p.len() <= MAX_AUDIT_PATH => p,
+            p => Cow::Owned(p.chars().take(MAX_AUDIT_PATH / 4).collect()),
+        };
+        Self {
+            method: String::from_utf8_lossy(head.method),
+            // Only a path that is written canonically may be skipped: a server that decodes `%2e` or cleans
+            // up `//` differently from us would otherwise serve something else without a credential.
+            skip: canonical.as_deref().is_some_and(|c| {
+                c.as_bytes() == raw_path
+                    && policy
+                        .skip
+                        .iter()
+                        .any(|s| s.path == c && s.method.as_bytes() == head.method)
+            }),
+            agent: policy.agent.resolve(head, canonical.as_deref()),
+            path,
+            request_id: head
+                .only_value("x-request-id")
+                .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| (0x21..0x7f).contains(&b)))
+                .map(Cow::Borrowed),
+            remote_addr: head.remote_addr.map(Cow::Borrowed),
+            cleansing: hygiene::cleanse(head, &policy.identity.header_prefix),
+            credential: Credential::find(head, policy.limits.token_bytes),
+        }
+    }
+
+    pub(crate) fn into_owned(self) -> Inputs<'static> {
+        let own = |c: Cow<'_, str>| Cow::Owned(c.into_owned());
+        Inputs {
+            method: own(self.method),
+            path: own(self.path),
+            request_id: self.request_id.map(own),
+            remote_addr: self.remote_addr.map(own),
+            cleansing: self.cleansing,
+            skip: self.skip,
+            agent: self.agent,
+            credential: self.credential.map(Credential::into_owned),
+        }
+    }
+
+    fn token_kind(&self) -> TokenKind {
+        match &self.credential {
+            Ok(credential) => credential.kind(),
+            Err(_) => TokenKind::Opaque,
+        }
+    }
+}
+
+/// What is known of a caller when a decision falls.
+#[derive(Default)]
+struct Known<'p> {
+    provider: Option<&'p Provider>,
+    identity: Option<Rc<Identity>>,
+    unproven_subject: Option<String>,
+    cache: Cache,
+    retry_at: Option<UnixTime>,
+}
+
+/// One run of the chain.
+pub(crate) struct Judge<'j> {
+    pub live: &'j Live,
+    pub stores: &'j mut Stores,
+    pub verifier: &'j dyn SignatureVerifier,
+    pub now: UnixTime,
+    pub waited: Option<&'j Waited>,
+}
+
+/// A JWT on its way along the chain, read when the first provider asks for it.
+enum Jwt<'t> {
+    Unread,
+    Faulty(Code),
+    /// With the index of the provider that owns it, if any.
+    Read(Presented<'t>, Option<usize>),
+}
+
+impl<'j> Judge<'j> {
+    /// The decision, or the source whose fetch it has to wait for.
+    pub(crate) fn run(mut self, inputs: &Inputs<'_>) -> Result<Decision, SourceId> {
+        let policy = &self.live.policy;
+        if inputs.skip {
+            return Ok(self.allow(inputs, Outcome::Skipped, Known::default()));
+        }
+        let token = match &inputs.credential {
+            Err(code) => return Ok(self.deny(inputs, *code, Known::default())),
+            Ok(Credential::None) if policy.required => {
+                return Ok(self.deny(inputs, Code::MissingToken, Known::default()));
+            }
+            Ok(Credential::None) => return Ok(self.allow(inputs, Outcome::Anonymous, Known::default())),
+            Ok(Credential::OtherScheme) => return Ok(self.deny(inputs, Code::NotForMe, Known::default())),
+            Ok(Credential::Bearer(token)) => token,
+        };
+        let mut known = Known::default();
+        match self.chain(token, &mut known) {
+            Answer::NotForMe => Ok(self.deny(inputs, Code::NotForMe, known)),
+            Answer::Refused(code) => Ok(self.deny(inputs, code, known)),
+            Answer::Unavailable(code, retry_at) => {
+                known.retry_at = Some(retry_at);
+                Ok(self.deny(inputs, code, known))
+            }
+            Answer::Pending(source) => Err(source),
+            Answer::Verified(identity) => {
+                known.identity = Some(identity);
+                known.unproven_subject = None;
+                let bound_to = known.provider.and_then(|p| p.agents.as_ref());
+                let forbidden = match (bound_to, &inputs.agent) {
+                    (None, _) => None,
+                    (Some(_), None) => Some(Code::UnknownAgent),
+                    (Some(globs), Some(agent)) => (!globs.is_match(agent)).then_some(Code::ForbiddenAgent),
+                };
+                Ok(match forbidden {
+                    Some(code) => self.deny(inputs, code, known),
+                    None => self.allow(inputs, Outcome::Allowed, known),
+                })
+            }
+        }
+    }
+
+    /// Refuses a request for a reason that lies outside the chain.
+    pub(crate) fn refuse(self, inputs: &Inputs<'_>, code: Code) -> Decision {
+        self.deny(inputs, code, Known::default())
+    }
+
+    /// Asks the providers in turn until one says anything but "not for me".
+    fn chain(&mut self, token: &str, known: &mut Known<'j>) -> Answer {
+        let live = self.live;
+        let mut jwt = Jwt::Unread;
+        for (i, provider) in live.policy.providers.iter().enumerate() {
+            let answer = match &provider.kind {
+                ProviderKind::StaticToken(policy) => static_token::judge(policy, token),
+                ProviderKind::Oidc(policy) if looks_like_jwt(token) => {
+                    if matches!(jwt, Jwt::Unread) {
+                        jwt = self.read(token, known);
+                    }
+                    match jwt {
+                        Jwt::Faulty(code) => Answer::Refused(code),
+                        Jwt::Read(presented, owner) if owner == Some(i) => {
+                            let answer = self.oidc(policy, i, token, presented, known);
+                            known.provider = Some(provider);
+                            return answer;
+                        }
+                        other => {
+                            jwt = other;
+                            Answer::NotForMe
+                        }
+                    }
+                }
+                ProviderKind::Oidc(_) => Answer::NotForMe,
+            };
+            if !matches!(answer, Answer::NotForMe) {
+                // A mangled token is nobody's in particular: the chain refuses it, not this provider.
+                if !matches!(answer, Answer::Refused(_)) {
+                    known.provider = Some(provider);
+                }
+                return answer;
+            }
+        }
+        Answer::NotForMe
+    }
+
+    fn read<'t>(&mut self, token: &'t str, known: &mut Known<'j>) -> Jwt<'t> {
+        let policy = &self.live.policy;
+        match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
+            Err(code) => Jwt::Faulty(code),
+            Ok(presented) => {
+                let claims = presented.unproven();
+                if policy.audit.unproven_subject {
+                    known.unproven_subject = claims.subject().map(str::to_owned);
+                }
+                // Of several providers with this issuer the first whose audience matches owns the token; when
+                // none matches, the first one says so.
+                let of_issuer = |p: &&OidcPolicy| claims.issuer().is_some_and(|iss| p.owns_issuer(iss));
+                let mut owner = None;
+                for (i, provider) in policy.providers.iter().enumerate() {
+                    let ProviderKind::Oidc(oidc) = &provider.kind else {
+                        continue;
+                    };
+                    if of_issuer(&&**oidc) {
+                        if oidc.owns_audience(claims) {
+                            owner = Some(i);
+                            break;
+                        }
+                        owner = owner.or(Some(i));
+                    }
+                }
+                Jwt::Read(presented, owner)
+            }
+        }
+    }
+
+    /// Judges a token of this provider's issuer: keys, signature, claims, in that order.
+    fn oidc(
+        &mut self,
+        policy: &OidcPolicy,
+        index: usize,
+        token: &str,
+        presented: Presented<'_>,
+        known: &mut Known<'j>,
+    ) -> Answer {
+        let limits = &self.live.policy.limits;
+        let source = self.live.sources.get(index).copied().flatten();
+        let keys = match (&policy.keys, source) {
+            (KeyOrigin::Inline(keys), _) => keys.clone(),
+            (KeyOrigin::Remote(_), Some(id)) => {
+                match self.stores.keys.get(id).map(|s| s.keys(self.now, limits)) {
+                    Some(Keys::InForce(keys)) => keys,
+                    Some(Keys::Wait) => return self.pending(id),
+                    Some(Keys::Unavailable(at)) => return Answer::Unavailable(Code::KeysUnavailable, at),
+                    None => return Answer::Unavailable(Code::KeysUnavailable, self.now),
+                }
+            }
+            (KeyOrigin::Remote(_), None) => return Answer::Unavailable(Code::KeysUnavailable, self.now),
+        };
+        match presented.prove(token, &keys, &mut self.stores.tokens, self.verifier, limits, self.now) {
+            Ok((verified, cache)) => {
+                known.cache = cache;
+                match policy.judge(&verified.claims, self.now) {
+                    Ok(identity) => Answer::Verified(Rc::new(identity)),
+                    Err(code) => Answer::Refused(code),
+                }
+            }
+            Err(NoProof::Refused(code)) => Answer::Refused(code),
+            Err(NoProof::UnknownKid(kid)) => {
+                let Some(id) = source else {
+                    return Answer::Refused(Code::UnknownKid);
+                };
+                let waited_since = self.waited.filter(|w| w.source == id).map(|w| w.attempts);
+                let verdict = self
+                    .stores
+                    .keys
+                    .get_mut(id)
+                    .map(|s| s.unknown_kid(&kid, waited_since, self.now, limits));
+                match verdict {
+                    Some(UnknownKid::Wait) => self.pending(id),
+                    Some(UnknownKid::Unavailable(at)) => Answer::Unavailable(Code::KeysUnavailable, at),
+                    Some(UnknownKid::Refuse) | None => Answer::Refused(Code::UnknownKid),
+                }
+            }
+        }
+    }
+
+    fn pending(&self, id: SourceId) -> Answer {
+        if self.waited.is_some_and(|w| self.now >= w.deadline) {
+            return Answer::Unavailable(Code::KeysUnavailable, self.now);
+        }
+        Answer::Pending(id)
+    }
+
+    fn allow(mut self, inputs: &Inputs<'_>, outcome: Outcome, known: Known<'j>) -> Decision {
+        let policy = &self.live.policy;
+        let mut allow = Allow {
+            remove: inputs.cleansing.remove.clone(),
+            tally: Some(Tally {
+                provider: known.provider.map(|p| p.name.clone()),
+                outcome,
+                cache: known.cache,
+            }),
+            ..Allow::default()
+        };
+        match inputs.cleansing.connection.as_deref() {
+            Some("") => allow.remove.push(b"connection".to_vec()),
+            Some(kept) => allow.set.push(("connection".into(), kept.to_owned())),
+            None => {}
+        }
+        if matches!(inputs.credential, Ok(Credential::Bearer(_))) && !policy.identity.forward_credentials {
+            allow.remove.push(b"authorization".to_vec());
+        }
+        if let (Some(identity), Some(provider)) = (&known.identity, known.provider) {
+            let names = &self.live.names;
+            let mut set = |name: &Rc<str>, value: &str| allow.set.push((name.clone(), value.to_owned()));
+            set(&names.user_id, identity.user_id());
+            for (name, value) in [
+                (&names.email, identity.email()),
+                (&names.org_id, identity.org_id()),
+                (&names.workspace_id, identity.workspace_id()),
+                (&names.agent, inputs.agent.as_deref()),
+            ] {
+                if let Some(value) = value {
+                    set(name, value);
+                }
+            }
+            if !identity.groups().is_empty() {
+                set(&names.groups, &joined(identity.groups()));
+            }
+            set(&names.provider, &provider.name);
+        }
+        if outcome != Outcome::Skipped {
+            allow.audit = self.verify_line(inputs, &known);
+        }
+        Decision::Allow(allow)
+    }
+
+    fn verify_line(&mut self, inputs: &Inputs<'_>, known: &Known<'j>) -> Option<AuditLine> {
+        if self.live.policy.audit.sinks.is_empty() {
+            return None;
+        }
+        let seq = self.next_seq();
+        let identity = known.identity.as_deref();
+        Envelope {
+            ts: Ts(self.now),
+            event: "auth_verify",
+            schema_version: SCHEMA_VERSION,
+            seq,
+            correlation_id: &self.request_id(inputs),
+            org_id: identity.and_then(Identity::org_id).unwrap_or_default(),
+            entity_id: inputs.agent.as_deref().unwrap_or_default(),
+            entity_type: "agent",
+            fields: Verify {
+                method: &inputs.method,
+                path: &inputs.path,
+                provider: known.provider.map_or("anonymous", |p| p.kind.type_name()),
+                provider_name: known.provider.map_or("anonymous", |p| &p.name),
+                user_id: identity.map(Identity::user_id).unwrap_or_default(),
+                email: identity.and_then(Identity::email),
+                org_id: identity.and_then(Identity::org_id),
+                token_kind: inputs.token_kind().as_str(),
+                groups_count: identity.map_or(0, |i| i.groups().len()),
+                remote_addr: inputs.remote_addr.as_deref(),
+                agent: inputs.agent.as_deref(),
+                config_version: &self.live.policy.version,
+                cache: known.cache.as_str(),
+            },
+        }
+        .line()
+    }
+
+    fn deny(mut self, inputs: &Inputs<'_>, code: Code, known: Known<'j>) -> Decision {
+        let policy = &self.live.policy;
+        let seq = self.next_seq();
+        let request_id = self.request_id(inputs);
+        let audit = if policy.audit.sinks.is_empty() {
+            None
+        } else {
+            Envelope {
+                ts: Ts(self.now),
+                event: "auth_fail",
+                schema_version: SCHEMA_VERSION,
+                seq,
+                correlation_id: &request_id,
+                org_id: known.identity.as_deref().and_then(Identity::org_id).unwrap_or_default(),
+                entity_id: inputs.agent.as_deref().unwrap_or_default(),
+                entity_type: "agent",
+                fields: Fail {
+                    reason: code.reason().as_str(),
+                    code: code.as_str(),
+                    token_kind: inputs.token_kind().as_str(),
+                    method: &inputs.method,
+                    path: &inputs.path,
+                    remote_addr: inputs.remote_addr.as_deref(),
+                    provider: known.provider.map(|p| p.kind.type_name()),
+                    provider_name: known.provider.map(|p| &*p.name),
+                    agent: inputs.agent.as_deref(),
+                    user_id: known.identity.as_deref().map(Identity::user_id),
+                    unproven_subject: known.unproven_subject.as_deref(),
+                    config_version: &policy.version,
+                    cache: known.cache.as_str(),
+                },
+            }
+            .line()
+        };
+        let retry_after = known.retry_at.map(|at| at.since(self.now));
+        let response = answer::response(code, policy.unavailable_status, retry_after, &request_id);
+        Decision::Deny(Denial {
+            status: response.status,
+            headers: response.headers,
+            body: response.body,
+            code,
+            audit,
+            tally: Some(Tally {
+                provider: known.provider.map(|p| p.name.clone()),
+                outcome: Outcome::Denied(code),
+                cache: known.cache,
+            }),
+        })
+    }
+
+    fn next_seq(&mut self) -> u64 {
+        self.stores.seq += 1;
+        self.stores.seq
+    }
+
+    /// The proxy's request id, or one of our own where it has none.
+    fn request_id<'i>(&self, inputs: &'i Inputs<'_>) -> Cow<'i, str> {
+        match &inputs.request_id {
+            Some(id) => Cow::Borrowed(id),
+            None => Cow::Owned(format!("{:016x}-{}", self.stores.seed, self.stores.seq)),
+        }
+    }
+}
+
+/// Group names as one header value: separated by commas, with `%` and `,` in a name percent-encoded, so that no name
+/// can pass for two.
+fn joined(groups: &[String]) -> String {
+    let mut out = String::new();
+    for (i, group) in groups.iter().enumerate() {
+        if i > 0 {
+            out.push(',');
+        }
+        for c in group.chars() {
+            match c {
+                '%' => out.push_str("%25"),
+                ',' => out.push_str("%2C"),
+                c => out.push(c),
+            }
+        }
+    }
+    out
+}
+
+/// The names of the identity headers under a policy's prefix, made once.
+#[derive(Debug)]
+pub(crate) struct HeaderNames {
+    user_id: Rc<str>,
+    email: Rc<str>,
+    org_id: Rc<str>,
+    workspace_id: Rc<str>,
+    groups: Rc<str>,
+    provider: Rc<str>,
+    agent: Rc<str>,
+}
+
+impl HeaderNames {
+    pub(crate) fn new(prefix: &str) -> Self {
+        let name = |part: &str| Rc::from(format!("{prefix}{part}"));
+        Self {
+            user_id: name("user-id"),
+            email: name("email"),
+            org_id: name("org-id"),
+            workspace_id: name("workspace-id"),
+            groups: name("groups"),
+            provider: name("provider"),
+            agent: name("agent"),
+        }
+    }
+}

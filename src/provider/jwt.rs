@@ -1,0 +1,146 @@
+//! What all JWT providers share: the presented token, read once, and the proof of its signature.
+
+use std::rc::Rc;
+
+use crate::claims::Claims;
+use crate::jose::json::parse_strict;
+use crate::jose::jwks::KeySet;
+use crate::jose::jws::{JwsError, UntrustedJws, VerifyError};
+use crate::jose::verify::SignatureVerifier;
+use crate::limits::Limits;
+use crate::metrics::Cache;
+use crate::reason::Code;
+use crate::time::UnixTime;
+use crate::tokens::{TokenCache, VerifiedToken};
+
+/// A JWT as presented.
+pub enum Presented<'a> {
+    /// Its signature was verified before, under the key that [`VerifiedToken`] names.
+    Seen(Rc<VerifiedToken>),
+    /// Not seen before; the claims may choose a provider and nothing else.
+    New(Box<(UntrustedJws<'a>, Claims)>),
+}
+
+/// Why a signature did not become a proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoProof {
+    /// The key set has no key of that `kid`.
+    UnknownKid(String),
+    /// Refused.
+    Refused(Code),
+}
+
+impl<'a> Presented<'a> {
+    /// Reads a token, or recognises it.
+    ///
+    /// # Errors
+    /// The code for what is wrong with it.
+    pub fn read(token: &'a str, cache: &mut TokenCache, limits: &Limits) -> Result<Self, Code> {
+        if let Some(seen) = cache.verified(token, limits) {
+            return Ok(Self::Seen(seen));
+        }
+        let jose = limits.jose();
+        let jws = UntrustedJws::parse(token.as_bytes(), &jose).map_err(|e| code_of(&e))?;
+        let payload = parse_strict(jws.payload(), jose.json_depth).map_err(|_| Code::MalformedToken)?;
+        let claims = Claims::from_json(payload)?;
+        Ok(Self::New(Box::new((jws, claims))))
+    }
+
+    /// The claims, unproven: for choosing who looks at the token.
+    pub fn unproven(&self) -> &Claims {
+        match self {
+            Self::Seen(seen) => &seen.claims,
+            Self::New(new) => &new.1,
+        }
+    }
+
+    /// Proves the signature under the key that `keys` singles out now. A token seen before is proven by that key being
+    /// the one it was verified with.
+    ///
+    /// # Errors
+    /// [`NoProof`].
+    pub fn prove(
+        self,
+        token: &str,
+        keys: &KeySet,
+        cache: &mut TokenCache,
+        verifier: &dyn SignatureVerifier,
+        limits: &Limits,
+        now: UnixTime,
+    ) -> Result<(Rc<VerifiedToken>, Cache), NoProof> {
+        let (jws, claims) = match self {
+            Self::Seen(seen) => {
+                let key = keys
+                    .select(seen.kid.as_deref(), seen.algorithm)
+                    .map_err(|e| no_proof(&e, seen.kid.as_deref()))?;
+                if key.thumbprint() == seen.thumbprint {
+                    return Ok((seen, Cache::Hit));
+                }
+                // Another key has that `kid` now: the old proof is worth nothing.
+                let jose = limits.jose();
+                let jws = UntrustedJws::parse(token.as_bytes(), &jose).map_err(|e| NoProof::Refused(code_of(&e)))?;
+                let claims = seen.claims.clone();
+                return prove_new(jws, claims, token, keys, cache, verifier, limits, now);
+            }
+            Self::New(new) => *new,
+        };
+        prove_new(jws, claims, token, keys, cache, verifier, limits, now)
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // one private step of `prove`, called twice
+fn prove_new(
+    jws: UntrustedJws<'_>,
+    claims: Claims,
+    token: &str,
+    keys: &KeySet,
+    cache: &mut TokenCache,
+    verifier: &dyn SignatureVerifier,
+    limits: &Limits,
+    now: UnixTime,
+) -> Result<(Rc<VerifiedToken>, Cache), NoProof> {
+    let (kid, algorithm) = (jws.kid().map(str::to_owned), jws.algorithm());
+    let thumbprint = keys
+        .select(kid.as_deref(), algorithm)
+        .map_err(|e| no_proof(&e, kid.as_deref()))?
+        .thumbprint();
+    if cache.has_failed(token, &thumbprint, now, limits) {
+        return Err(NoProof::Refused(Code::BadSignature));
+    }
+    match jws.verify(keys, verifier) {
+        Ok(proof) => {
+            let verified = Rc::new(VerifiedToken {
+                claims,
+                algorithm,
+                kid,
+                thumbprint: proof.thumbprint(),
+            });
+            cache.remember(token, verified.clone(), limits);
+            Ok((verified, Cache::Miss))
+        }
+        Err(e) => {
+            if matches!(e, VerifyError::BadSignature) {
+                cache.remember_failure(token, thumbprint, now, limits);
+            }
+            Err(no_proof(&e, kid.as_deref()))
+        }
+    }
+}
+
+fn no_proof(error: &VerifyError, kid: Option<&str>) -> NoProof {
+    NoProof::Refused(match error {
+        VerifyError::UnknownKid => return NoProof::UnknownKid(kid.unwrap_or_default().to_owned()),
+        VerifyError::MissingKid => Code::MissingKid,
+        VerifyError::AmbiguousKid | VerifyError::KeyMismatch(_) => Code::KeyMismatch,
+        VerifyError::BadSignature => Code::BadSignature,
+    })
+}
+
+fn code_of(error: &JwsError) -> Code {
+    match error {
+        JwsError::TooLong { .. } => Code::TokenTooLarge,
+        JwsError::Encrypted | JwsError::Critical | JwsError::UnencodedPayload => Code::UnsupportedHeader,
+        JwsError::UnsupportedAlgorithm(_) => Code::UnsupportedAlgorithm,
+        _ => Code::MalformedToken,
+    }
+}

@@ -1,0 +1,28 @@
+//! Providers: each looks at a credential and answers one of five things.
+
+pub mod jwt;
+pub mod oidc;
+pub mod static_token;
+
+use std::rc::Rc;
+
+use crate::identity::Identity;
+use crate::keys::store::SourceId;
+use crate::reason::Code;
+use crate::time::UnixTime;
+
+/// What a provider says of a credential. Only [`Answer::NotForMe`] lets the next provider try:
+/// an outage or a malformed token must never become a way around a provider.
+#[derive(Debug)]
+pub enum Answer {
+    /// Someone else's, or nobody's.
+    NotForMe,
+    /// Denied, or not genuine; the code's reason says which.
+    Refused(Code),
+    /// Can't be judged, because who has to be asked can't be reached; worth trying again then.
+    Unavailable(Code, UnixTime),
+    /// Proven.
+    Verified(Rc<Identity>),
+    /// Can be judged once this source's fetch has ended.
+    Pending(SourceId),
+}

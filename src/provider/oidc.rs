@@ -1,0 +1,146 @@
+//! `oidc`: what a proven token of one issuer must say (OpenID Connect Core 1.0 section 3.1.3.7, RFC 7519 section 4.1).
+
+use serde_json::Value;
+
+use crate::claims::Claims;
+use crate::glob::Globs;
+use crate::identity::Identity;
+use crate::policy::{ClaimPath, OidcPolicy};
+use crate::reason::Code;
+use crate::time::UnixTime;
+
+/// Octets of one part of an identity. E-mail addresses end at 254, ARNs and URLs at about 2,000; what is longer is
+/// nobody's name, and would be copied into headers and logs.
+const MAX_PART: usize = 2048;
+
+impl OidcPolicy {
+    /// Whether a token for these audiences is meant for us: `aud` holds one of ours, or `azp` is our `client_id`.
+    pub fn owns_audience(&self, claims: &Claims) -> bool {
+        claims.audience().iter().any(|a| self.audiences.contains(a))
+            || self
+                .client_id
+                .as_deref()
+                .is_some_and(|id| claims.authorized_party() == Some(id))
+    }
+
+    /// Judges the claims of a token whose signature and issuer are proven.
+    ///
+    /// # Errors
+    /// The first rule that it breaks, in the order: time, audience, required claims, subject, identity.
+    pub fn judge(&self, claims: &Claims, now: UnixTime) -> Result<Identity, Code> {
+        self.check_time(claims, now)?;
+        if !self.owns_audience(claims) {
+            return Err(Code::AudienceMismatch);
+        }
+        for (path, globs) in &self.required_claims {
+            if !claims.get(path).is_some_and(|v| matches(v, globs)) {
+                return Err(Code::ClaimNotAllowed);
+            }
+        }
+        if let Some(allowed) = &self.allowed_subjects {
+            self.check_subject(claims, allowed)?;
+        }
+        self.identity(claims)
+    }
+
+    /// Section 4.1.4: `exp` is the first moment the token is *not* valid any more; the leeway moves it out.
+    fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), Code> {
+        match claims.expires_at() {
+            Some(exp) if now >= exp + self.clock_skew => return Err(Code::Expired),
+            None if !self.allow_missing_exp => return Err(Code::MissingExpiry),
+            _ => {}
+        }
+        if claims.not_before().is_some_and(|nbf| now + self.clock_skew < nbf) {
+            return Err(Code::NotYetValid);
+        }
+        if let Some(max_age) = self.max_token_age {
+            let issued = claims.issued_at().ok_or(Code::TooOld)?;
+            if now + self.clock_skew < issued {
+                return Err(Code::NotYetValid);
+            }
+            if now.since(issued) > max_age + self.clock_skew {
+                return Err(Code::TooOld);
+            }
+        }
+        Ok(())
+    }
+
+    /// `sub`, or `email` when `sub` does not match and the issuer vouches for the address. At an issuer shared by the world
+    /// anybody can put any address into an account, so there it counts only when it is verified.
+    fn check_subject(&self, claims: &Claims, allowed: &Globs) -> Result<(), Code> {
+        if claims.subject().is_some_and(|s| allowed.is_match(s)) {
+            return Ok(());
+        }
+        let email = claims
+            .get(&ClaimPath::Name("email".to_owned()))
+            .and_then(Value::as_str);
+        match email {
+            Some(email) if allowed.is_match(email) => {
+                if self.trusts_email(claims) {
+                    Ok(())
+                } else {
+                    Err(Code::EmailNotVerified)
+                }
+            }
+            _ => Err(Code::SubjectNotAllowed),
+        }
+    }
+
+    fn trusts_email(&self, claims: &Claims) -> bool {
+        match claims.email_verified() {
+            Some(verified) => verified,
+            None => !self.require_email_verified,
+        }
+    }
+
+    fn identity(&self, claims: &Claims) -> Result<Identity, Code> {
+        let map = &self.claim_map;
+        let text = |path| claims.get(path).and_then(Value::as_str).filter(|s| is_part(s));
+        let user_id = claims
+            .get(&map.user_id)
+            .and_then(Value::as_str)
+            .ok_or(Code::MissingSubject)?;
+        if !is_part(user_id) {
+            // Genuine, but not a name that can stand in a header or a log line.
+            return Err(Code::MalformedClaims);
+        }
+        let groups = match claims.get(&map.groups) {
+            Some(Value::String(one)) => vec![one.clone()],
+            Some(Value::Array(many)) => many
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+            _ => Vec::new(),
+        };
+        // An upstream that reads x-auth-email takes it for proven.
+        let email_is_standard = map.email == ClaimPath::Name("email".to_owned());
+        Ok(Identity {
+            user_id: user_id.to_owned(),
+            email: text(&map.email)
+                .filter(|_| !email_is_standard || self.trusts_email(claims))
+                .map(str::to_owned),
+            org_id: text(&map.org_id).map(str::to_owned),
+            workspace_id: text(&map.workspace_id).map(str::to_owned),
+            groups: groups.into_iter().filter(|g| is_part(g)).collect(),
+        })
+    }
+}
+
+/// Not empty, not endless, and free of control characters: a newline in a claim must not become a header of its own.
+fn is_part(s: &str) -> bool {
+    (1..=MAX_PART).contains(&s.len()) && !s.chars().any(char::is_control)
+}
+
+/// A string, number or boolean matches by its text; an array when one of its elements does.
+fn matches(value: &Value, globs: &Globs) -> bool {
+    match value {
+        Value::String(s) => globs.is_match(s),
+        Value::Number(n) => globs.is_match(&n.to_string()),
+        Value::Bool(b) => globs.is_match(if *b { "true" } else { "false" }),
+        Value::Array(many) => many
+            .iter()
+            .any(|v| !v.is_array() && !v.is_object() && matches(v, globs)),
+        Value::Null | Value::Object(_) => false,
+    }
+}
