@@ -6,10 +6,28 @@
 //! signatures are verified behind a trait, and whatever has to be fetched is handed out by value
 //! as a callout.
 
+pub mod agent;
+pub mod answer;
+pub mod audit;
+pub mod authenticator;
 pub mod callout;
+pub mod claims;
+pub mod credential;
+pub mod decision;
 pub mod glob;
+pub mod hygiene;
 pub mod identity;
 pub mod jose;
+mod judge;
+pub mod keys;
 pub mod limits;
+pub mod metrics;
+pub mod policy;
+pub mod provider;
 pub mod reason;
+pub mod request;
 pub mod time;
+pub mod tokens;
+pub mod url;
+
+pub use authenticator::{Authenticator, NeedCallout, Stores};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::jose::JoseLimits;
+
 /// Bounds on what a caller, an issuer or a cache may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -33,7 +35,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            token_bytes: 16 * 1024,
+            token_bytes: JoseLimits::DEFAULT.token_bytes,
             jwks_bytes: 1024 * 1024,
             jwks_keys: 1024,
             jwks_grace: Duration::from_secs(3600),
@@ -44,6 +46,18 @@ impl Default for Limits {
             failed_tokens: 1000,
             failed_token_ttl: Duration::from_secs(5),
             waiting_requests: 10_000,
+        }
+    }
+}
+
+impl Limits {
+    /// The bounds of [`crate::jose`] under these.
+    pub fn jose(&self) -> JoseLimits {
+        JoseLimits {
+            token_bytes: self.token_bytes,
+            jwks_bytes: self.jwks_bytes,
+            jwks_keys: self.jwks_keys,
+            ..JoseLimits::DEFAULT
         }
     }
 }
