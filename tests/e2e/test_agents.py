@@ -56,7 +56,7 @@ def test_a_wrong_token_learns_nothing_of_the_binding(shape):
     """401 before 403: whether an agent exists is not for those who have proven nothing."""
     stack, ask = shape
     for agent in ("orders", "payroll"):
-        stack.denied(stack.request(token="wrong", **ask(agent)), 401, "rejected", "unknown_token")
+        stack.denied(stack.request(token="wrong", **ask(agent)), 401, "not_for_me", "not_for_me")
 
 
 @pytest.fixture(scope="module")

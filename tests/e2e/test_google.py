@@ -80,16 +80,10 @@ def test_anybody_else_in_the_world(stack, google, email):
 GOOD = "orders@agent-fleet-prod.iam.gserviceaccount.com"
 
 
-@pytest.mark.parametrize("verified", [False, None, "false", "true", 1], ids=repr)
+@pytest.mark.parametrize("verified", [False, None, "false", "yes", 1], ids=repr)
 def test_an_email_that_google_does_not_vouch_for(stack, google, verified):
     token = id_token(google, GOOD, email_verified=verified)
-    event_of = stack.request(token=token)
-    assert event_of.status == 401, event_of
-    event = stack.envoy.audit(event_of.header("x-request-id"))
-    # A value of the wrong type is not a verified address either, whatever it is called.
-    assert event["fields"]["reason"] in (["rejected"] if verified in (False, None) else ["rejected", "invalid"])
-    assert event["fields"]["code"] in ("email_not_verified", "malformed_claims")
-    stack.denied(event_of, 401, event["fields"]["reason"], event["fields"]["code"])
+    stack.denied(stack.request(token=token), 401, "rejected", "email_not_verified", credential=GOOD)
 
 
 def test_no_email_at_all(stack, google):
