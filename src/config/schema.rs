@@ -110,6 +110,9 @@ fn refuse_null(schema: &mut Value) {
                     object.insert("type".into(), only);
                 }
             }
+            if let Some(Value::Array(choices)) = object.get_mut("enum") {
+                choices.retain(|c| !c.is_null());
+            }
             let null = json!({"type": "null"});
             if let Some(Value::Array(any)) = object.get_mut("anyOf") {
                 any.retain(|s| *s != null);
