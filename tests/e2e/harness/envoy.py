@@ -1,0 +1,116 @@
+"""A real Envoy, its admin interface, its metrics and its audit lines."""
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+
+from .paths import ENVOY, WASM, require
+from .process import Process
+from .wait import eventually
+
+
+class EnvoyRefused(Exception):
+    """Envoy ended instead of starting; the message is its log."""
+
+
+class Envoy(Process):
+    """Runs a `Bootstrap` in `workdir`; ready to serve when the constructor returns.
+
+    `port` is where callers go, `admin` where the metrics are.
+    """
+
+    def __init__(self, bootstrap, workdir, *, concurrency=1, env=None, wasm=WASM):
+        require(ENVOY, wasm)
+        workdir = Path(workdir)
+        self.audit_path = workdir / "audit.ndjson"
+        self.audit_path.touch()
+        bootstrap.files(self.audit_path, wasm)
+        config = workdir / "envoy.yaml"
+        config.write_text(bootstrap.dump())
+        self._admin_file = workdir / "admin"
+        super().__init__(
+            [
+                ENVOY, "-c", config,
+                "--concurrency", concurrency,
+                "--disable-hot-restart",
+                "--admin-address-path", self._admin_file,
+                # Access logs are buffered for ten seconds otherwise.
+                "--file-flush-interval-msec", 20,
+                "--drain-time-s", 1,
+            ],
+            workdir / "envoy.log",
+            env=env,
+        )
+        try:
+            eventually(self._ready, lambda: f"Envoy to be ready; its log:\n{self.log()}", deadline=60, interval=0.05)
+            listeners = self._admin_json("/listeners?format=json")["listener_statuses"]
+            self.port = listeners[0]["local_address"]["socket_address"]["port_value"]
+        except BaseException:
+            self.stop()
+            raise
+
+    def _ready(self):
+        if self.exit_code is not None:
+            raise EnvoyRefused(self.log())
+        try:
+            self.admin = self._admin_file.read_text().strip()
+            if not self.admin:
+                return False
+            with urllib.request.urlopen(f"http://{self.admin}/ready", timeout=5) as answer:
+                return answer.status == 200
+        except OSError:
+            return False
+
+    def _admin_json(self, path):
+        with urllib.request.urlopen(f"http://{self.admin}{path}", timeout=10) as answer:
+            return json.load(answer)
+
+    # Metrics
+
+    def stats(self, pattern=""):
+        """Counters and gauges whose name matches the regular expression, as {name: value}."""
+        with urllib.request.urlopen(f"http://{self.admin}/stats", timeout=10) as answer:
+            text = answer.read().decode()
+        found = {}
+        for line in text.splitlines():
+            name, _, value = line.rpartition(": ")
+            if re.fullmatch(r"\d+", value) and re.search(pattern, name):
+                found[name] = int(value)
+        return found
+
+    def stats_text(self):
+        """`/stats` as it stands, histograms too."""
+        with urllib.request.urlopen(f"http://{self.admin}/stats", timeout=10) as answer:
+            return answer.read().decode()
+
+    def vm_failures(self):
+        """Counters that are not zero only when the filter's VM was lost or could not be made."""
+        return {n: v for n, v in self.stats(r"^wasm\..*(fail|error|crash|reload)|wasm.*_fail").items() if v}
+
+    # Audit
+
+    def audit_text(self):
+        """Every whole line so far, as it stands in the log."""
+        text = self.audit_path.read_text()
+        return text[: text.rfind("\n") + 1].splitlines()
+
+    def audit_lines(self):
+        """Every whole line so far; each must be JSON."""
+        return [json.loads(line) for line in self.audit_text()]
+
+    def audit_line(self, request_id, deadline=5.0):
+        """The one line of a request, as it stands in the log, waited for."""
+        assert request_id, "no request id to look for"
+
+        def probe():
+            return [line for line in self.audit_text() if json.loads(line)["correlation_id"] == request_id]
+
+        lines = eventually(
+            probe, lambda: f"the audit event of {request_id}; the last ones: {self.audit_text()[-3:]}", deadline)
+        assert len(lines) == 1, f"more than one audit event for one request: {lines}"
+        return lines[0]
+
+    def audit(self, request_id, deadline=5.0):
+        """The one event of a request, waited for."""
+        return json.loads(self.audit_line(request_id, deadline))

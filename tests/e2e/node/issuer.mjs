@@ -1,0 +1,77 @@
+// A real OpenID provider on a loopback port, for the demo and the end-to-end tests.
+//
+//   node issuer.mjs [CONFIG.json]
+//
+// CONFIG (all members optional; the defaults below are the demo's):
+//   clients    {client_id: {secret, claims}}     the access token's `sub` is the client_id
+//   resources  {resource URI: {audience, alg, ttl}}   what `resource=` at the token endpoint stands for
+//
+// Prints one line of JSON when it is ready: {"port", "issuer", "token_endpoint", "jwks_uri"}.
+// Clients ask with `grant_type=client_credentials` and get JWT access tokens (RFC 9068).
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { exportJWK, generateKeyPair } from 'jose';
+import { Provider, errors } from 'oidc-provider';
+
+const ALGORITHMS = ['RS256', 'ES256', 'EdDSA'];
+
+const config = process.argv[2] ? JSON.parse(readFileSync(process.argv[2], 'utf8')) : {};
+const clients = config.clients ?? {};
+const resources = config.resources ?? {};
+
+// The issuer's name contains its port, so the socket comes first and the provider second.
+const server = createServer();
+await new Promise((resolve, reject) => {
+  server.once('error', reject);
+  server.listen(0, '127.0.0.1', resolve);
+});
+const { port } = server.address();
+const issuer = `http://127.0.0.1:${port}`;
+
+const keys = await Promise.all(ALGORITHMS.map(async (alg) => {
+  const { privateKey } = await generateKeyPair(alg, { extractable: true });
+  return { ...(await exportJWK(privateKey)), kid: `${alg.toLowerCase()}-1`, alg, use: 'sig' };
+}));
+
+const provider = new Provider(issuer, {
+  clients: Object.entries(clients).map(([id, { secret }]) => ({
+    client_id: id,
+    client_secret: secret,
+    grant_types: ['client_credentials'],
+    response_types: [],
+    redirect_uris: [],
+  })),
+  jwks: { keys },
+  enabledJWA: { idTokenSigningAlgValues: ALGORITHMS },
+  features: {
+    devInteractions: { enabled: false },
+    clientCredentials: { enabled: true },
+    resourceIndicators: {
+      enabled: true,
+      getResourceServerInfo(_ctx, uri) {
+        const resource = Object.hasOwn(resources, uri) ? resources[uri] : undefined;
+        if (!resource) throw new errors.InvalidTarget();
+        return {
+          audience: resource.audience ?? uri,
+          scope: '',
+          accessTokenFormat: 'jwt',
+          accessTokenTTL: resource.ttl ?? 600,
+          jwt: { sign: { alg: resource.alg ?? 'RS256' } },
+        };
+      },
+    },
+  },
+  // What the organisation knows about the caller, e.g. `email` or `groups`.
+  extraTokenClaims: (_ctx, token) => clients[token.clientId]?.claims,
+  ttl: { ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600 },
+});
+server.on('request', provider.callback());
+
+for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.on(signal, () => {
+    server.closeAllConnections();
+    server.close(() => process.exit(0));
+  });
+}
+
+console.log(JSON.stringify({ port, issuer, token_endpoint: `${issuer}/token`, jwks_uri: `${issuer}/jwks` }));
