@@ -91,7 +91,7 @@ impl Root {
             }
         };
         for warning in &warnings {
-            log::warn(format_args!("configuration: {}: {}", warning.path, warning.message));
+            log::warn(warning);
         }
         self.sinks.clone_from(&policy.audit.sinks);
         let version = policy.version.clone();
