@@ -6,9 +6,10 @@
 
 use jwt_compact::alg::{Ed25519, Es256, Rsa, RsaPrivateKey};
 use jwt_compact::jwk::JsonWebKey;
-use jwt_compact::{Algorithm as ForeignAlgorithm, AlgorithmExt, Claims, Header};
+use jwt_compact::{Algorithm as ForeignAlgorithm, AlgorithmExt, Claims, Header, UntrustedToken};
 use portcullis_core::jose::{
-    Algorithm, JoseLimits, KeySet, RustVerifier, UntrustedJws, VerifyError, parse_strict,
+    Algorithm, JoseLimits, JsonError, JwsError, KeySet, RustVerifier, UntrustedJws, VerifyError,
+    base64url, parse_strict,
 };
 use serde_json::{Value, json};
 
@@ -99,4 +100,34 @@ fn exchange<A: ForeignAlgorithm>(
 fn private(name: &str) -> JsonWebKey<'static> {
     let keys: Value = serde_json::from_slice(KEYS).unwrap();
     serde_json::from_value(keys[name].clone()).unwrap()
+}
+
+/// What our own strictness is for: the foreign implementation takes these.
+#[test]
+fn refuses_what_the_foreign_implementation_does_not_look_at() {
+    let key: <Es256 as ForeignAlgorithm>::SigningKey = (&private("es1")).try_into().unwrap();
+    let limits = JoseLimits::DEFAULT;
+    for (member, value, error) in [
+        ("crit", json!(["exp"]), JwsError::Critical),
+        ("b64", json!(true), JwsError::UnencodedPayload),
+    ] {
+        let header = Header::new(json!({ member: value }));
+        let token = Es256.token(&header, &Claims::new(json!({})), &key).unwrap();
+        let foreign = UntrustedToken::<Value>::try_from(token.as_str()).unwrap();
+        Es256
+            .validator::<Value>(key.verifying_key())
+            .validate(&foreign)
+            .unwrap();
+        assert_eq!(
+            UntrustedJws::parse(token.as_bytes(), &limits).err(),
+            Some(error)
+        );
+    }
+    let header = base64url::encode(br#"{"alg":"ES256","x":1,"x":2}"#);
+    let token = format!("{header}.e30.{}", base64url::encode(&[1; 64]));
+    UntrustedToken::new(&token).unwrap();
+    assert!(matches!(
+        UntrustedJws::parse(token.as_bytes(), &limits).err(),
+        Some(JwsError::HeaderJson(JsonError::DuplicateMember { .. }))
+    ));
 }

@@ -77,11 +77,7 @@ impl Compiler<'_> {
 
     /// Bounds for key sets.
     pub(super) fn jose_limits(&self) -> JoseLimits {
-        JoseLimits {
-            jwks_bytes: self.limits.jwks_bytes,
-            jwks_keys: self.limits.jwks_keys,
-            ..JoseLimits::default()
-        }
+        self.limits.jose()
     }
 
     pub(super) fn span(

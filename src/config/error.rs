@@ -281,7 +281,7 @@ impl fmt::Display for Problem {
             Self::BadUrl(error) => write!(f, "is not an absolute URL that can be called: it {error}"),
             Self::IssuerQuery => f.write_str("must not have a query; write the issuer as its tokens' `iss` has it"),
             Self::Conflict { with } => write!(f, "can't stand beside `{with}`; keep one of them"),
-            Self::KeySet(error) => write!(f, "is no usable key set: {error}"),
+            Self::KeySet(error) => write!(f, "is no usable key set: {}", super::key_set::Words(error)),
             Self::BadClaimPath => {
                 f.write_str("is neither a claim's name nor a JSON pointer (in which `~` is written `~0`)")
             }

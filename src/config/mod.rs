@@ -12,6 +12,7 @@
 mod compile;
 mod error;
 mod json;
+mod key_set;
 mod provider;
 mod raw;
 mod read;

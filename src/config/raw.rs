@@ -188,7 +188,7 @@ object! {
     /// Every bound.
     pub struct LimitsConfig {
         /// Bytes of a credential: 256 to 1048576. The proxy's own bound on request headers comes first (Envoy: 60 KiB in all).
-        token_bytes: u64 = 16384,
+        token_bytes: u64 = 32768,
         /// Bytes of a JWKS or discovery document: 256 to 16777216.
         jwks_bytes: u64 = 1048576,
         /// Keys of one set: 1 to 100000.
