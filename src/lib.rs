@@ -12,6 +12,7 @@ pub mod audit;
 pub mod authenticator;
 pub mod callout;
 pub mod claims;
+pub mod config;
 pub mod credential;
 pub mod decision;
 pub mod glob;

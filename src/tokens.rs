@@ -166,7 +166,8 @@ mod tests {
         for i in 0..1000 {
             g.insert(format!("u{i}").into(), i, 400, max);
             assert!(g.young_bytes <= 500);
-            assert!(g.len() <= 2);
+            // Two turns push out what the first loop left.
+            assert!(i < 2 || g.len() <= 2);
         }
         g.insert("too big".into(), 1, 501, max);
         assert_eq!(g.get("too big", |_| 501, max), None);
@@ -174,15 +175,25 @@ mod tests {
         assert_eq!(g.get("none", |_| 1, (0, 0)), None);
     }
 
+    fn key_named(name: &str) -> Thumbprint {
+        let x = if name == "k" { X1 } else { X2 };
+        let text = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{name}","x":"{x}"}}]}}"#);
+        let set = crate::jose::KeySet::parse(text.as_bytes(), &Limits::default().jose()).unwrap();
+        set.keys()[0].thumbprint()
+    }
+    /// RFC 8037 appendix A.2, and RFC 8032 section 7.1 test 2.
+    const X1: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    const X2: &str = "PUAXw-hDiVqStwqnTRt-vJyYLM8uxJaMwM1V8Sr0Zgw";
+
     #[test]
     fn a_failure_is_forgotten_in_time() {
         let limits = Limits::default();
         let mut cache = TokenCache::new(1);
-        let key = Thumbprint::of(b"k");
+        let key = key_named("k");
         let now = UnixTime::from_secs(100);
         cache.remember_failure("t", key, now, &limits);
         assert!(cache.has_failed("t", &key, now, &limits));
-        assert!(!cache.has_failed("t", &Thumbprint::of(b"other"), now, &limits));
+        assert!(!cache.has_failed("t", &key_named("other"), now, &limits));
         assert!(!cache.has_failed("u", &key, now, &limits));
         assert!(!cache.has_failed("t", &key, now + limits.failed_token_ttl, &limits));
     }

@@ -211,3 +211,238 @@ impl KeySet {
             .take_while(move |key| key.kid() == Some(kid))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::fixtures::{ed25519, p256, p384, p521, rsa, with};
+    use crate::jose::{Curve, KeyType};
+    use serde_json::json;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn set(keys: &[Value]) -> KeySet {
+        KeySet::from_value(&json!({ "keys": keys }), &JoseLimits::DEFAULT).unwrap()
+    }
+
+    fn parse(text: &str) -> Result<KeySet, KeySetError> {
+        KeySet::parse(text.as_bytes(), &JoseLimits::DEFAULT)
+    }
+
+    #[test]
+    fn skips_what_it_cannot_use_and_says_why() {
+        let keys = set(&[
+            json!({"kty":"oct","kid":"s","k":"AA"}),
+            rsa(),
+            json!(null),
+            with(p256(), "use", "enc"),
+        ]);
+        assert_eq!(keys.keys().len(), 1);
+        assert_eq!(
+            keys.skipped(),
+            [
+                SkippedKey {
+                    index: 0,
+                    kid: Some("s".to_owned()),
+                    reason: JwkError::Symmetric
+                },
+                SkippedKey {
+                    index: 2,
+                    kid: None,
+                    reason: JwkError::NotAnObject
+                },
+                SkippedKey {
+                    index: 3,
+                    kid: None,
+                    reason: JwkError::NotForSignatures
+                },
+            ]
+        );
+        assert!(keys.contains(&keys.keys()[0].thumbprint()));
+        assert!(!keys.contains(&set(&[p256()]).keys()[0].thumbprint()));
+    }
+
+    #[test]
+    fn refuses_what_is_no_key_set() {
+        for text in [
+            "null",
+            "1",
+            "[]",
+            "{}",
+            r#"{"keys":null}"#,
+            r#"{"keys":{}}"#,
+            r#"{"keys":"x"}"#,
+        ] {
+            assert_eq!(parse(text).map(|_| ()), Err(KeySetError::NoKeys), "{text}");
+        }
+        assert_eq!(
+            parse(&rsa().to_string()).map(|_| ()),
+            Err(KeySetError::NoKeys)
+        );
+        assert!(matches!(
+            parse(""),
+            Err(KeySetError::Json(JsonError::UnexpectedEnd))
+        ));
+        let sound = json!({"keys":[rsa()]}).to_string();
+        assert!(matches!(
+            parse(&format!("{sound}x")),
+            Err(KeySetError::Json(JsonError::Syntax { .. }))
+        ));
+        let twice = sound.replacen("\"kid\"", "\"kid\":\"evil\",\"kid\"", 1);
+        assert!(matches!(
+            parse(&twice),
+            Err(KeySetError::Json(JsonError::DuplicateMember { .. }))
+        ));
+        assert_eq!(
+            parse(r#"{"keys":[]}"#).map(|_| ()),
+            Err(KeySetError::NoUsableKey { skipped: vec![] })
+        );
+        let reason = JwkError::Symmetric;
+        assert_eq!(
+            parse(r#"{"keys":[{"kty":"oct"}]}"#).map(|_| ()),
+            Err(KeySetError::NoUsableKey {
+                skipped: vec![SkippedKey {
+                    index: 0,
+                    kid: None,
+                    reason
+                }]
+            })
+        );
+    }
+
+    #[test]
+    fn bounds_octets_and_entries() {
+        let text = json!({"keys":[rsa(), p256()]}).to_string();
+        let limits = JoseLimits {
+            jwks_bytes: text.len(),
+            jwks_keys: 2,
+            ..JoseLimits::DEFAULT
+        };
+        assert_eq!(
+            KeySet::parse(text.as_bytes(), &limits)
+                .unwrap()
+                .keys()
+                .len(),
+            2
+        );
+        let limits = JoseLimits {
+            jwks_keys: 1,
+            ..limits
+        };
+        assert_eq!(
+            KeySet::parse(text.as_bytes(), &limits).map(|_| ()),
+            Err(KeySetError::TooManyKeys { found: 2, limit: 1 })
+        );
+        let limits = JoseLimits {
+            jwks_bytes: text.len() - 1,
+            ..limits
+        };
+        assert_eq!(
+            KeySet::parse(text.as_bytes(), &limits).map(|_| ()),
+            Err(KeySetError::TooLarge {
+                bytes: text.len(),
+                limit: text.len() - 1
+            })
+        );
+    }
+
+    #[test]
+    fn finds_the_key_that_is_named() {
+        let named = |jwk, kid: &str| with(jwk, "kid", kid);
+        let keys = set(&[
+            named(p384(), "c"),
+            named(p256(), "a"),
+            named(p521(), "d"),
+            named(ed25519(), "b"),
+            rsa(),
+        ]);
+        for (kid, algorithm, curve) in [
+            ("a", Algorithm::Es256, Some(Curve::P256)),
+            ("b", Algorithm::EdDsa, Some(Curve::Ed25519)),
+            ("c", Algorithm::Es384, Some(Curve::P384)),
+            ("d", Algorithm::Es512, Some(Curve::P521)),
+            ("2011-04-29", Algorithm::Rs256, None),
+        ] {
+            let key = keys.select(Some(kid), algorithm).unwrap();
+            assert_eq!((key.kid(), key.public_key().curve()), (Some(kid), curve));
+        }
+        for kid in ["", "A", "a ", "a\0", "e", "2011", "2011-04-290", ".*"] {
+            assert_eq!(
+                keys.select(Some(kid), Algorithm::Es256).map(|_| ()),
+                Err(VerifyError::UnknownKid),
+                "{kid:?}"
+            );
+        }
+        assert_eq!(
+            keys.select(Some("a"), Algorithm::Rs256).map(|_| ()),
+            Err(VerifyError::KeyMismatch(KeyMismatch::KeyType {
+                key: KeyType::Ec,
+                token: Algorithm::Rs256
+            }))
+        );
+    }
+
+    #[test]
+    fn knows_an_unusable_key_from_an_unknown_one() {
+        let keys = set(&[with(with(p256(), "use", "enc"), "kid", "e"), rsa()]);
+        let unusable = KeyMismatch::Unusable(JwkError::NotForSignatures);
+        assert_eq!(
+            keys.select(Some("e"), Algorithm::Es256).map(|_| ()),
+            Err(VerifyError::KeyMismatch(unusable))
+        );
+    }
+
+    #[test]
+    fn does_not_guess_between_keys_of_one_kid() {
+        let named = |jwk| with(jwk, "kid", "k");
+        let other = json!({"kty":"EC","crv":"P-256", // RFC 7517 appendix A.1
+            "x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"});
+        let select = |keys: &[Value]| {
+            set(keys)
+                .select(Some("k"), Algorithm::Es256)
+                .map(|key| key.thumbprint().to_string())
+        };
+        let expected = set(&[p256()]).keys()[0].thumbprint().to_string();
+        assert_eq!(
+            select(&[named(p256()), named(other)]),
+            Err(VerifyError::AmbiguousKid)
+        );
+        // The same key twice is no question, nor is one of another type or algorithm.
+        assert_eq!(
+            select(&[named(p256()), named(with(p256(), "alg", "ES256"))]).as_ref(),
+            Ok(&expected)
+        );
+        assert_eq!(
+            select(&[named(rsa()), named(p384()), named(p256())]).as_ref(),
+            Ok(&expected)
+        );
+        // It is one if the copies are for different issuers.
+        let elsewhere = with(p256(), "issuer", "https://other.example");
+        assert_eq!(
+            select(&[named(p256()), named(elsewhere)]),
+            Err(VerifyError::AmbiguousKid)
+        );
+    }
+
+    #[test]
+    fn takes_a_nameless_token_for_the_only_fitting_nameless_key() {
+        let select = |keys: &[Value]| set(keys).select(None, Algorithm::Es256).map(|_| ());
+        assert_eq!(select(&[p256()]), Ok(()));
+        assert_eq!(select(&[rsa(), p256(), ed25519()]), Ok(()));
+        for keys in [
+            &[with(p256(), "kid", "k")][..],
+            &[p256(), with(p256(), "kid", "k")],
+            &[p256(), p256()],
+            &[rsa()],
+        ] {
+            assert_eq!(select(keys), Err(VerifyError::MissingKid));
+        }
+        // A key without a name is not what a named token asks for.
+        assert_eq!(
+            set(&[p256()])
+                .select(Some("k"), Algorithm::Es256)
+                .map(|_| ()),
+            Err(VerifyError::UnknownKid)
+        );
+    }
+}

@@ -454,3 +454,6 @@ fn string(member: &'static str, value: Option<Value>) -> Result<Option<String>, 
         Some(_) => Err(JwsError::MemberType { member }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,8 @@
 
 pub mod algorithm;
 pub mod base64url;
+#[cfg(test)]
+pub(crate) mod fixtures;
 pub mod json;
 pub mod jwk;
 pub mod jwks;

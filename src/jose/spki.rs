@@ -90,3 +90,63 @@ fn length(out: &mut Vec<u8>, length: usize) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::jose::{JoseLimits, Jwk, fixtures};
+    use serde_json::Value;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    fn spki(jwk: &Value) -> String {
+        let jwk = Jwk::from_value(jwk, &JoseLimits::DEFAULT).unwrap();
+        jwk.public_key()
+            .spki_der()
+            .iter()
+            .map(|octet| format!("{octet:02x}"))
+            .collect()
+    }
+
+    /// What OpenSSL writes for the same keys.
+    #[test]
+    fn is_what_openssl_writes() {
+        let rsa = concat!(
+            "30820122300d06092a864886f70d01010105000382010f003082010a0282010100d2fc7b6a0a",
+            "1e6c67104aeb8f88b257669b4df679ddad099b5c4a6cd9a88015b5a133bf0b856c7871b6df00",
+            "0b554fceb3c2ed512bb68f145c6e8434752fab52a1cfc124408f79b58a4578c16428855789f7",
+            "a249e384cb2d9fae2d67fd96fb926c198e077399fdc815c0af097dde5aadeff44de70e827f48",
+            "78432439bfeeb96068d0474fc50d6d90bf3a98dfaf1040c89c02d692ab3b3c2896609d86fd73",
+            "b774ce0740647ceeeaa310bd12f985a8eb9f59fdd426cea5b2120f4f2a34bcab764b7e6c54d6",
+            "840238bcc40587a59e66ed1f33894577635c470af75cf92c20d1da43e1bfc419e222a6f0d0bb",
+            "358c5e38f9cb050aeafe904814f1ac1aa49cca9ea0ca830203010001",
+        );
+        let p384 = concat!(
+            "3076301006072a8648ce3d020106052b8104002203620004d8a17e55b8e2f47bc369fd961669",
+            "5ce273dce4e307830a65f5a4a9aa8967c987aeea7ad365677a13bfd65c3fe5a66939bdc53542",
+            "c5213a51345dba8220abb23c71659a4d850b3bbaff8d035bd08a59eb32099c96a9049e4d7d43",
+            "5cf675713bc8",
+        );
+        let p521 = concat!(
+            "30819b301006072a8648ce3d020106052b81040023038186000401e929050f124fc6bc55c7d5",
+            "393365df9def4ab0c22cb25798f934eb04e3c6bae3701a57a7910e9d81bf363159e8ebcb155d",
+            "6349f4bdb6ccf8a94c5c59c7aac101a40034a6440e376750d2371fd1bdc2c8f3b71d2f4ee5ea",
+            "3432c815cca31560fe5d9387ec774b55838630e5cbbf5a8cbe0a91dd0064c6999a1f6e6e67fa",
+            "ddede4c8c8f6",
+        );
+        assert_eq!(spki(&fixtures::rsa()), rsa);
+        assert_eq!(
+            spki(&fixtures::p256()),
+            concat!(
+                "3059301306072a8648ce3d020106082a8648ce3d030107034200047fcdce2770f6c45d4183cb",
+                "ee6fdb4b7b580733357be9ef13bacf6e3c7bd15445c7f144cd1bbd9b7e872cdfedb9eeb9f4b3",
+                "695d6ea90b24ad8a4623288588e5ad",
+            )
+        );
+        assert_eq!(spki(&fixtures::p384()), p384);
+        assert_eq!(spki(&fixtures::p521()), p521);
+        assert_eq!(
+            spki(&fixtures::ed25519()),
+            "302a300506032b6570032100d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+        );
+    }
+}

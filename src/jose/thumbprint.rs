@@ -47,3 +47,25 @@ impl fmt::Debug for Thumbprint {
         write!(formatter, "Thumbprint({self})")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
+    use wasm_bindgen_test::wasm_bindgen_test as test;
+
+    #[test]
+    fn is_written_as_base64url() {
+        // SHA-256 of the empty object, which no key is.
+        let thumbprint = Thumbprint::of(&[("kty", "x")]);
+        assert_eq!(thumbprint.to_string().len(), 43);
+        assert_eq!(
+            format!("{thumbprint:?}"),
+            format!("Thumbprint({thumbprint})")
+        );
+        assert_eq!(
+            <[u8; 32]>::from(Sha256::digest(br#"{"kty":"x"}"#)),
+            *thumbprint.as_bytes()
+        );
+    }
+}

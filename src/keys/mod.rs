@@ -4,5 +4,6 @@
 //! [`store::KeyStore`] holds the sources of one VM.
 
 pub mod discovery;
+pub mod lease;
 pub mod source;
 pub mod store;

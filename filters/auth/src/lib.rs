@@ -1,1 +1,13 @@
-//! The shipped filter.
+//! The shipped filter: the core's decisions, carried out by a proxy.
+//!
+//! [`vm`] holds what one VM knows and receives the host's callbacks; [`root`] is one configuration and its
+//! background fetches; [`request`] is one request from its headers to its fate.
+
+pub mod refusal;
+pub mod request;
+pub mod root;
+pub mod vm;
+
+use vm::Portcullis;
+
+portcullis_host::export_filter!(Portcullis);

@@ -1,0 +1,88 @@
+# The one entry to everything. `make` alone lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# Two cargo runs at once only wait for each other's lock.
+.NOTPARALLEL:
+
+PYTHON := .venv/bin/python
+CARGO := cargo
+# Crates that exist as WebAssembly only: natively they are checked but have nothing to run.
+WASM_ONLY := portcullis-noop
+# Needs what `make build` leaves behind, so it runs after it and not with the native tests.
+MODULE_TEST := portcullis-wasm-imports
+
+headline = @printf '\n\033[1m── %s ──\033[0m\n' '$(1)'
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## install what is missing (quick when nothing is)
+	@scripts/setup
+
+.PHONY: build
+build: setup ## dist/portcullis.wasm and dist/portcullis
+	@scripts/build
+
+.PHONY: demo
+demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and ends
+	@$(PYTHON) demo/run.py $(if $(ONCE),--once)
+
+.PHONY: test
+test: setup ## everything: lint, native, Node, the module, end to end
+	@$(MAKE) --no-print-directory lint test-native test-wasm test-module test-e2e
+	$(call headline,all tests passed)
+
+.PHONY: lint
+lint: setup ## formatting, clippy (native and wasm), docs, dependencies
+	$(call headline,lint: formatting)
+	$(CARGO) fmt --all --check
+	$(call headline,lint: clippy (native))
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(call headline,lint: clippy (wasm32-wasip1))
+	scripts/cargo-wasm wasm32-wasip1 clippy -p portcullis-host -p portcullis-auth -p portcullis-noop -- -D warnings
+	@$(MAKE) --no-print-directory docs
+	$(call headline,lint: dependencies)
+	scripts/deny
+
+.PHONY: docs
+docs: ## the API documentation, into target/doc
+	$(call headline,docs)
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --locked --workspace --no-deps --document-private-items
+
+.PHONY: test-native
+test-native: setup ## unit and integration tests on this machine
+	$(call headline,tests: native)
+	$(CARGO) test --locked --workspace $(foreach p,$(WASM_ONLY) $(MODULE_TEST),--exclude $(p))
+
+.PHONY: test-wasm
+test-wasm: setup ## the core's tests as WebAssembly in Node
+	$(call headline,tests: the core in Node (wasm32-unknown-unknown))
+	scripts/test-wasm
+
+.PHONY: test-module
+test-module: build ## what the built module imports, exports and weighs
+	$(call headline,tests: the built module)
+	$(CARGO) test --locked -p $(MODULE_TEST)
+
+.PHONY: test-e2e
+test-e2e: build ## end to end in real Envoy
+	$(call headline,tests: end to end in Envoy)
+	$(PYTHON) -m pytest tests/e2e -q
+
+.PHONY: bench
+bench: build ## requests per second against Envoy's own filters (BENCH_SECONDS=4 a measurement)
+	@scripts/build-noop
+	$(PYTHON) benches/run
+
+.PHONY: fmt
+fmt: ## format the Rust sources
+	$(CARGO) fmt --all
+
+.PHONY: clean
+clean: ## remove what was built; keeps .venv and .tools
+	$(CARGO) clean
+	rm -rf dist

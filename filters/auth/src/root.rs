@@ -1,0 +1,318 @@
+//! One configuration: its policy in force, and the fetches that its keys need.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use portcullis_core::audit::AuditLine;
+use portcullis_core::authenticator::Finished;
+use portcullis_core::callout::{CalloutFailure, CalloutId, CalloutReply};
+use portcullis_core::config;
+use portcullis_core::keys::lease::Ended;
+use portcullis_core::keys::source::FetchOutcome;
+use portcullis_core::metrics::Id;
+use portcullis_core::policy::AuditSink;
+use portcullis_core::time::UnixTime;
+use portcullis_core::{Authenticator, NeedCallout};
+use portcullis_host::abi::BufferType;
+use portcullis_host::shared_fetch::{Look, Verdict};
+use portcullis_host::{callouts, hostcalls, log};
+
+use crate::request;
+use crate::vm::Common;
+
+/// How often the host calls back. Short, because a waiting request is resumed at a tick when another worker fetched its
+/// keys; one period for good, because nginx traps on a second.
+const TICK: Duration = Duration::from_millis(50);
+
+/// How often gauges are set and other workers' news looked for.
+const SLOW_TICK: Duration = Duration::from_secs(1);
+
+/// Callouts begun in one go. More than a policy has providers; a core that never stops asking must not hang the worker.
+const MAX_BURST: usize = 256;
+
+/// One root context.
+pub struct Root {
+    id: u32,
+    ticking: bool,
+    slow_tick_at: UnixTime,
+    /// `None` until a configuration was good, and on hosts that can't be told that it was not.
+    pub(crate) auth: Option<Authenticator>,
+    /// Where audit events go.
+    pub(crate) sinks: Vec<AuditSink>,
+    /// Held requests by context.
+    pub(crate) waiting: BTreeMap<u32, Waiting>,
+    in_flight: BTreeMap<u32, InFlight>,
+}
+
+/// A held request.
+pub(crate) struct Waiting {
+    pub need: NeedCallout,
+    /// What to report should it end before it is judged.
+    pub cancelled: Option<AuditLine>,
+    /// When it arrived.
+    pub began_nanos: u64,
+}
+
+/// A callout that was sent.
+struct InFlight {
+    id: CalloutId,
+    source: String,
+    max_body: usize,
+    sent_at: UnixTime,
+}
+
+impl Root {
+    /// A root context without a configuration.
+    pub fn new(id: u32) -> Self {
+        Self {
+            id,
+            ticking: false,
+            slow_tick_at: UnixTime::default(),
+            auth: None,
+            sinks: Vec::new(),
+            waiting: BTreeMap::new(),
+            in_flight: BTreeMap::new(),
+        }
+    }
+
+    /// Puts the plugin configuration of that size in force. On `false` everything stays as it was.
+    pub fn configure(&mut self, common: &mut Common, size: usize) -> bool {
+        let loaded = hostcalls::buffer(BufferType::PluginConfiguration, size)
+            .map_err(|status| format!("the host did not hand out the configuration: {status}"))
+            .and_then(|text| {
+                config::load(&text, &|name| std::env::var(name).ok()).map_err(|e| e.to_string())
+            });
+        let now = hostcalls::now();
+        let (policy, warnings, now) = match (loaded, now) {
+            (Ok((policy, warnings)), Ok(now)) => (policy, warnings, now),
+            (Err(errors), _) => return self.refuse_configuration(common, &errors),
+            (Ok(_), Err(status)) => {
+                return self.refuse_configuration(common, &format!("no clock: {status}"));
+            }
+        };
+        for warning in &warnings {
+            log::warn(warning);
+        }
+        self.sinks.clone_from(&policy.audit.sinks);
+        let version = policy.version.clone();
+        match &mut self.auth {
+            Some(auth) => auth.reload(policy, now),
+            None => {
+                self.auth = Some(Authenticator::new(
+                    policy,
+                    common.stores.clone(),
+                    common.verifier.clone(),
+                    now,
+                ));
+            }
+        }
+        for source in self.auth.iter().flat_map(Authenticator::sources) {
+            common.shared.prepare(&source.source);
+        }
+        if !self.ticking {
+            match hostcalls::set_tick_period(TICK) {
+                Ok(()) => self.ticking = true,
+                // Without it nothing is fetched and no held request is let go.
+                Err(status) => {
+                    self.auth = None;
+                    return self.refuse_configuration(common, &format!("no timer: {status}"));
+                }
+            }
+        }
+        common.metrics.increment(Id::ConfigLoaded);
+        log::info(format_args!("configuration {version} is in force"));
+        true
+    }
+
+    fn refuse_configuration(&self, common: &mut Common, errors: &str) -> bool {
+        common.metrics.increment(Id::ConfigRefused);
+        for error in errors.lines() {
+            log::error(format_args!("configuration refused: {error}"));
+        }
+        if self.auth.is_none() && !common.kind.can_refuse_configuration() {
+            log::critical("no configuration is in force: every request is refused");
+        }
+        false
+    }
+
+    /// The timer: news of other workers, fetches that are due, held requests that can be judged.
+    pub fn tick(&mut self, common: &mut Common) {
+        let Ok(now) = hostcalls::now() else { return };
+        // Not `now - then`, so that a clock set back does not stop the second hand.
+        let slow = now >= self.slow_tick_at || self.slow_tick_at > now + SLOW_TICK;
+        if slow {
+            self.slow_tick_at = now + SLOW_TICK;
+        }
+        self.look_at_others(common, slow, now);
+        self.send_due(common, now);
+        request::resume_ready(common, self, None, now);
+        if slow {
+            self.report(common, now);
+        }
+    }
+
+    fn report(&self, common: &mut Common, now: UnixTime) {
+        let Some(auth) = &self.auth else { return };
+        for (id, value) in auth.gauges(now) {
+            common.metrics.record(id, value);
+        }
+        common.metrics.record(Id::Waiting, self.waiting.len() as u64);
+    }
+
+    fn look_at_others(&mut self, common: &mut Common, all: bool, now: UnixTime) {
+        let Some(auth) = &mut self.auth else { return };
+        for state in auth.sources() {
+            if !(state.deferred || all) {
+                continue;
+            }
+            let source = state.source.as_str();
+            match common.shared.look(source, state.fetched_at, state.deferred, now) {
+                Look::Nothing => {}
+                Look::Adopt(document) => {
+                    // Refused (a bare "not modified" for a set that this worker never had, say): fetch.
+                    if !auth.adopt(source, &document, now) && state.deferred {
+                        auth.peer_failed(source, now, now);
+                    }
+                }
+                Look::Failed(retry_at) => auth.peer_failed(source, retry_at, now),
+                // Due again at once.
+                Look::Begin => auth.peer_failed(source, now, now),
+            }
+        }
+    }
+
+    /// Sends what the core wants fetched, unless another worker is at it. The root context must be the effective one.
+    pub(crate) fn send_due(&mut self, common: &mut Common, now: UnixTime) {
+        let Some(auth) = &mut self.auth else { return };
+        for _ in 0..MAX_BURST {
+            let Some(due) = auth.poll_callout(now) else {
+                break;
+            };
+            if due.first && !take_lease(common, auth, &due.source, due.id, due.lease, now) {
+                continue;
+            }
+            match callouts::send(&due.callout) {
+                Ok(token) => {
+                    let in_flight = InFlight {
+                        id: due.id,
+                        source: due.source,
+                        max_body: due.callout.max_body,
+                        sent_at: now,
+                    };
+                    self.in_flight.insert(token, in_flight);
+                }
+                Err(status) => {
+                    log::warn(format_args!(
+                        "callout to {} ({}) not sent: {status}",
+                        due.callout.upstream, due.callout.authority
+                    ));
+                    common.metrics.increment(Id::CalloutFailed);
+                    let failed = CalloutReply::Failed(CalloutFailure::NotSent);
+                    auth.reply(due.id, failed, now);
+                    tell_others(common, auth, now);
+                }
+            }
+        }
+    }
+
+    /// A callout was answered, or failed.
+    pub fn on_reply(
+        &mut self,
+        common: &mut Common,
+        token: u32,
+        num_headers: usize,
+        body_size: usize,
+    ) {
+        // Envoy also calls back for callouts that failed while they were sent, and of which it has said so then.
+        let Some(sent) = self.in_flight.remove(&token) else {
+            return;
+        };
+        let Some(auth) = &mut self.auth else { return };
+        // Without a clock the fetch ends by its own timeout, at a later callback.
+        let Ok(now) = hostcalls::now() else { return };
+        let millis = u64::try_from(now.since(sent.sent_at).as_millis()).unwrap_or(u64::MAX);
+        common.metrics.record(Id::CalloutMs, millis);
+        let problem = callouts::receive(num_headers, body_size, sent.max_body, |reply| {
+            auth.reply(sent.id, reply, now);
+            match reply {
+                CalloutReply::Response(r) if matches!(r.status, 200 | 304) => None,
+                CalloutReply::Response(r) => Some(format!("status {}", r.status)),
+                CalloutReply::Failed(failure) => Some(format!("{failure:?}")),
+            }
+        });
+        match problem {
+            None => common.metrics.increment(Id::CalloutOk),
+            Some(problem) => {
+                common.metrics.increment(Id::CalloutFailed);
+                log::warn(format_args!("fetch for {} failed: {problem}", sent.source));
+            }
+        }
+        tell_others(common, auth, now);
+        if common.kind.chains_callouts() {
+            self.send_due(common, now);
+        }
+        request::resume_ready(common, self, None, now);
+    }
+
+    /// The configuration goes away: its fetches end here, so that another's may begin.
+    pub fn close(&mut self, common: &mut Common) {
+        let Ok(now) = hostcalls::now() else { return };
+        let Some(auth) = &mut self.auth else { return };
+        for sent in std::mem::take(&mut self.in_flight).into_values() {
+            common.shared.end(&sent.source, Ended::GivenUp, &[], now);
+            auth.reply(sent.id, CalloutReply::Failed(CalloutFailure::NoResponse), now);
+        }
+    }
+
+    /// The id the host has for it.
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+}
+
+/// Whether this worker may fetch. If not, the core is told why.
+fn take_lease(
+    common: &mut Common,
+    auth: &mut Authenticator,
+    source: &str,
+    id: CalloutId,
+    lease: Duration,
+    now: UnixTime,
+) -> bool {
+    let have = auth
+        .sources()
+        .into_iter()
+        .find(|s| s.source == source)
+        .and_then(|s| s.fetched_at);
+    match common.shared.begin(source, have, lease, now) {
+        Verdict::Fetch => return true,
+        Verdict::Wait(until) => auth.defer(id, until),
+        Verdict::Failed(retry_at) => {
+            auth.defer(id, retry_at);
+            auth.peer_failed(source, retry_at, now);
+        }
+        Verdict::Adopt(document) => {
+            auth.defer(id, now + lease);
+            if !auth.adopt(source, &document, now) {
+                // Due again at once; this document is not looked at again.
+                auth.peer_failed(source, now, now);
+            }
+        }
+    }
+    false
+}
+
+/// Shares how this worker's fetches ended.
+fn tell_others(common: &mut Common, auth: &mut Authenticator, now: UnixTime) {
+    while let Some(Finished { source, outcome }) = auth.poll_finished() {
+        match outcome {
+            FetchOutcome::Fetched { document, at } => {
+                log::info(format_args!("keys of {source} fetched"));
+                common.shared.end(&source, Ended::Fetched { at }, &document, now);
+            }
+            FetchOutcome::Failed { retry_at, .. } => {
+                common.shared.end(&source, Ended::Failed { retry_at }, &[], now);
+            }
+        }
+    }
+}

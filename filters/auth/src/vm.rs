@@ -1,0 +1,162 @@
+//! What one VM knows, and the callbacks that reach it.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use portcullis_core::Stores;
+use portcullis_core::jose::SignatureVerifier;
+use portcullis_core::keys::lease::Worker;
+use portcullis_core::reason::Code;
+use portcullis_host::abi::Action;
+use portcullis_host::contexts::{ById, Slot};
+use portcullis_host::exports::Filter;
+use portcullis_host::host_kind::HostKind;
+use portcullis_host::metrics::Metrics;
+use portcullis_host::pairs::Field;
+use portcullis_host::shared_fetch::SharedFetch;
+use portcullis_host::verifier::HostVerifier;
+use portcullis_host::{hostcalls, log};
+
+use crate::request::{self, Moment};
+use crate::root::Root;
+
+thread_local! {
+    static VM: Slot<Vm> = Slot::new(Vm::default());
+}
+
+/// Everything of one VM: its configurations by root context, and what they share.
+#[derive(Default)]
+struct Vm {
+    common: Option<Common>,
+    roots: ById<Root>,
+    /// Which root context each stream belongs to: a stream keeps the configuration it was accepted under.
+    streams: ById<u32>,
+    /// The memory of the last request's header list.
+    fields: Vec<Field<'static>>,
+}
+
+/// What the configurations of a VM share, and what survives them.
+pub struct Common {
+    /// The proxy around us.
+    pub kind: HostKind,
+    /// Metric ids.
+    pub metrics: Metrics,
+    /// Key sets and verified tokens.
+    pub stores: Rc<RefCell<Stores>>,
+    /// Host or Rust.
+    pub verifier: Rc<dyn SignatureVerifier>,
+    /// This worker's part in fetching once a process.
+    pub shared: SharedFetch,
+}
+
+impl Common {
+    /// Looks around. Call it in a root context.
+    fn new() -> Self {
+        let kind = HostKind::detect();
+        // Workers start in the same millisecond, but not in the same nanosecond at the same stack of work; and two that did
+        // would only fetch once more.
+        let seed = hostcalls::now_nanos();
+        Self {
+            kind,
+            metrics: Metrics::default(),
+            stores: Stores::new(seed),
+            verifier: Rc::new(HostVerifier::probe(kind)),
+            shared: SharedFetch::new(Worker(seed)),
+        }
+    }
+}
+
+/// The filter, as the host calls it.
+#[derive(Debug)]
+pub struct Portcullis;
+
+impl Filter for Portcullis {
+    fn on_context_create(context_id: u32, root_id: u32) {
+        with(|vm| {
+            if root_id == 0 {
+                vm.roots.insert(context_id, Root::new(context_id));
+            } else {
+                vm.streams.insert(context_id, root_id);
+            }
+        });
+    }
+
+    fn on_configure(root_id: u32, size: usize) -> bool {
+        with(|vm| {
+            let common = vm.common.get_or_insert_with(Common::new);
+            let root = vm.roots.entry(root_id).or_insert_with(|| Root::new(root_id));
+            let accepted = root.configure(common, size);
+            // A host that can't be told "no" gets a filter that tells everyone "no".
+            accepted || !common.kind.can_refuse_configuration()
+        })
+        .unwrap_or(false)
+    }
+
+    fn on_tick(root_id: u32) {
+        with(|vm| {
+            if let (Some(common), Some(root)) = (&mut vm.common, vm.roots.get_mut(&root_id)) {
+                root.tick(common);
+            }
+        });
+    }
+
+    fn on_request_headers(context_id: u32) -> Action {
+        with(|vm| {
+            let root = vm
+                .streams
+                .get(&context_id)
+                .and_then(|root_id| vm.roots.get_mut(root_id));
+            match (&mut vm.common, root) {
+                (Some(common), Some(root)) => {
+                    request::on_headers(common, root, context_id, &mut vm.fields)
+                }
+                _ => refuse(Code::NoPolicy),
+            }
+        })
+        .unwrap_or_else(|| refuse(Code::HostFailure))
+    }
+
+    fn on_http_call_response(context_id: u32, token: u32, num_headers: usize, body_size: usize) {
+        with(|vm| {
+            if let (Some(common), Some(root)) = (&mut vm.common, vm.roots.get_mut(&context_id)) {
+                root.on_reply(common, token, num_headers, body_size);
+            }
+        });
+    }
+
+    fn on_delete(context_id: u32) {
+        with(|vm| {
+            if let Some(root_id) = vm.streams.remove(&context_id) {
+                if let (Some(common), Some(root)) = (&mut vm.common, vm.roots.get_mut(&root_id)) {
+                    request::on_delete(common, root, context_id);
+                }
+            } else if let (Some(common), Some(mut root)) =
+                (&mut vm.common, vm.roots.remove(&context_id))
+            {
+                root.close(common);
+            }
+        });
+    }
+}
+
+fn with<R>(work: impl FnOnce(&mut Vm) -> R) -> Option<R> {
+    let result = VM.try_with(|vm| vm.with(work)).ok().flatten();
+    if result.is_none() {
+        log::critical("the host called back in from a host call; refused");
+    }
+    result
+}
+
+/// Refuses a request that no configuration is there for.
+fn refuse(code: Code) -> Action {
+    let mut metrics = Metrics::default();
+    request::deny(
+        crate::refusal::denial(code),
+        &mut Moment {
+            kind: HostKind::Envoy,
+            metrics: &mut metrics,
+            sinks: &[],
+            began_nanos: 0,
+        },
+    )
+}

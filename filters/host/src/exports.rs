@@ -1,0 +1,99 @@
+//! The functions that the host calls, declared where they are really exported: in the cdylib.
+//!
+//! Only callbacks in use are exported. Envoy skips the rest, and an empty one costs a microsecond a request with its siblings.
+
+/// What a filter implements; [`export_filter!`](crate::export_filter) binds it to the ABI.
+pub trait Filter {
+    /// A root context (`root_id` 0) or a stream of one.
+    fn on_context_create(context_id: u32, root_id: u32);
+    /// A new plugin configuration of that many bytes. `false` refuses it.
+    fn on_configure(root_id: u32, size: usize) -> bool;
+    /// The timer.
+    fn on_tick(root_id: u32);
+    /// A request's headers are there.
+    fn on_request_headers(context_id: u32) -> crate::abi::Action;
+    /// A callout of this context was answered, or failed.
+    fn on_http_call_response(context_id: u32, token: u32, num_headers: usize, body_size: usize);
+    /// The context is gone.
+    fn on_delete(context_id: u32);
+}
+
+/// Exports the proxy-wasm ABI 0.2.1 for a [`Filter`](crate::exports::Filter).
+#[macro_export]
+macro_rules! export_filter {
+    ($filter:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        mod proxy_wasm_exports {
+            use super::*;
+            use $crate::exports::Filter;
+
+            /// Says which ABI this is; never called.
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_abi_version_0_2_1() {}
+
+            /// Runs once, before everything else. A cdylib is not wrapped with a call of the constructors (wasi-libc's
+            /// environment is set up in one).
+            #[unsafe(no_mangle)]
+            pub extern "C" fn _initialize() {
+                #[cfg(target_os = "wasi")]
+                {
+                    unsafe extern "C" {
+                        fn __wasm_call_ctors();
+                    }
+                    // SAFETY: the linker makes it; this is its one call.
+                    unsafe { __wasm_call_ctors() };
+                }
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+                $crate::hostcalls::allocate(size)
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_context_create(context_id: u32, root_id: u32) {
+                <$filter>::on_context_create(context_id, root_id);
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_vm_start(_root_id: u32, _size: usize) -> u32 {
+                1
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_configure(root_id: u32, size: usize) -> u32 {
+                u32::from(<$filter>::on_configure(root_id, size))
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_tick(root_id: u32) {
+                <$filter>::on_tick(root_id);
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_request_headers(
+                context_id: u32,
+                _num_headers: usize,
+                _end_of_stream: u32,
+            ) -> u32 {
+                <$filter>::on_request_headers(context_id) as u32
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_http_call_response(
+                context_id: u32,
+                token: u32,
+                num_headers: usize,
+                body_size: usize,
+                _num_trailers: usize,
+            ) {
+                <$filter>::on_http_call_response(context_id, token, num_headers, body_size);
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_delete(context_id: u32) {
+                <$filter>::on_delete(context_id);
+            }
+        }
+    };
+}

@@ -1,0 +1,68 @@
+//! Which proxy this is, and what differs between them.
+
+use crate::abi::Action;
+use crate::hostcalls;
+use crate::status::Status;
+
+/// The proxies that need different handling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostKind {
+    /// Envoy and everything built on it. Also the guess for an unknown host.
+    Envoy,
+    /// nginx with ngx_wasm_module, Kong included.
+    Nginx,
+}
+
+impl HostKind {
+    /// Finds out. Call it in a root context.
+    ///
+    /// Envoy has no such property and says `NotFound`. nginx fails dotted paths in the root context with `InternalFailure`, or
+    /// answers in versions that know the variable.
+    pub fn detect() -> Self {
+        match hostcalls::property(b"ngx\0nginx_version") {
+            Ok(_) | Err(Status::INTERNAL_FAILURE) => Self::Nginx,
+            Err(_) => Self::Envoy,
+        }
+    }
+
+    /// What to answer the request callback with to hold back headers, body and trailers.
+    ///
+    /// On Envoy not the ABI's `Pause`: a plugin may set `allow_on_headers_stop_iteration`, and then `Pause` holds back the headers
+    /// only, while the body goes on to the next filter.
+    pub const fn hold_back(self) -> Action {
+        match self {
+            Self::Envoy => Action::StopAllIterationAndWatermark,
+            Self::Nginx => Action::Pause,
+        }
+    }
+
+    /// Whether a request can be resumed from another callback than its own callout's. On nginx such a resume hangs the
+    /// request or crashes the worker, and a pause without a callout of the request's own hangs for ever.
+    pub const fn resumes_across_contexts(self) -> bool {
+        matches!(self, Self::Envoy)
+    }
+
+    /// Whether a configuration can be refused. nginx takes the whole worker down instead.
+    pub const fn can_refuse_configuration(self) -> bool {
+        matches!(self, Self::Envoy)
+    }
+
+    /// Whether a callout may be sent from the callback of another one. On nginx that is a crash in a root context.
+    pub const fn chains_callouts(self) -> bool {
+        matches!(self, Self::Envoy)
+    }
+
+    /// Whether functions outside the ABI may be called. On nginx an unknown name is a trap.
+    pub const fn has_foreign_functions(self) -> bool {
+        matches!(self, Self::Envoy)
+    }
+
+    /// The property that the access log prints the audit event from: `%FILTER_STATE(wasm.portcullis_audit:PLAIN)%` on Envoy,
+    /// a declared `$portcullis_audit` on nginx.
+    pub const fn audit_property(self) -> &'static [u8] {
+        match self {
+            Self::Envoy => b"portcullis_audit",
+            Self::Nginx => b"ngx\0portcullis_audit",
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! From the configuration as written to the policy that requests are judged by.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
+use super::raw::{AgentConfig, AuthConfig, CalloutConfig, Config, LimitsConfig, Sink};
+use super::read::{Errors, Many, Path, Span};
+use crate::agent::is_agent_name;
+use crate::glob::Globs;
+use crate::jose::JoseLimits;
+use crate::limits::Limits;
+use crate::policy::{
+    AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, IdentityPolicy, Policy, Provider, SkipRule, Url,
+};
+use crate::request::canonical_path;
+
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
+
+/// What the parts of a configuration share while they are compiled.
+pub(super) struct Compiler<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    limits: Limits,
+    errors: Errors,
+    warnings: Vec<Warning>,
+}
+
+/// Compiles; `earlier` are the errors of reading, which are reported together with these.
+pub(super) fn compile(
+    config: &Config,
+    version: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+    earlier: Errors,
+) -> Result<(Policy, Vec<Warning>), ConfigErrors> {
+    let mut compiler = Compiler {
+        env,
+        limits: Limits::default(),
+        errors: earlier,
+        warnings: Vec::new(),
+    };
+    let policy = compiler.policy(config, version);
+    match policy {
+        Some(policy) if compiler.errors.is_empty() => Ok((policy, compiler.warnings)),
+        _ => Err(ConfigErrors(compiler.errors.into_vec())),
+    }
+}
+
+impl Compiler<'_> {
+    pub(super) fn error(&mut self, at: &Path<'_>, problem: Problem) {
+        self.errors.push(at, problem);
+    }
+
+    /// As [`Errors::push_after`].
+    pub(super) fn error_after(&mut self, at: &Path<'_>, problem: Problem) {
+        self.errors.push_after(at, problem);
+    }
+
+    pub(super) fn warn(&mut self, at: &Path<'_>, hazard: Hazard) {
+        let path = at.to_string();
+        self.warnings.push(Warning { path, hazard });
+    }
+
+    pub(super) fn required<T>(&mut self, value: Option<T>, at: &Path<'_>) -> Option<T> {
+        if value.is_none() {
+            self.error_after(at, Problem::Missing);
+        }
+        value
+    }
+
+    pub(super) fn variable(&self, name: &str) -> Option<String> {
+        (self.env)(name)
+    }
+
+    /// Bounds for key sets.
+    pub(super) fn jose_limits(&self) -> JoseLimits {
+        self.limits.jose()
+    }
+
+    pub(super) fn span(
+        &mut self,
+        written: Option<Span>,
+        default: Duration,
+        bounds: RangeInclusive<Duration>,
+        at: &Path<'_>,
+    ) -> Duration {
+        let value = written.map_or(default, |s| s.0);
+        if !bounds.contains(&value) {
+            let (min, max) = (Span(*bounds.start()).to_string(), Span(*bounds.end()).to_string());
+            self.error(at, Problem::OutOfRange { min, max });
+        }
+        value
+    }
+
+    fn size(&mut self, written: Option<u64>, default: usize, bounds: RangeInclusive<u64>, at: &Path<'_>) -> usize {
+        let Some(value) = written else { return default };
+        match usize::try_from(value) {
+            Ok(size) if bounds.contains(&value) => size,
+            _ => {
+                let (min, max) = (bounds.start().to_string(), bounds.end().to_string());
+                self.error(at, Problem::OutOfRange { min, max });
+                default
+            }
+        }
+    }
+
+    /// Reports every bad glob of the list, each with its own index.
+    pub(super) fn globs(&mut self, globs: &[String], at: &Path<'_>) -> Option<Globs> {
+        match Globs::new(globs) {
+            Ok(compiled) => Some(compiled),
+            Err(_) => {
+                for (i, glob) in globs.iter().enumerate() {
+                    if let Err(error) = Globs::new([glob]) {
+                        self.error(&at.index(i), Problem::BadGlob(error.kind));
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn non_empty_globs(&mut self, globs: &[String], at: &Path<'_>) -> Option<Globs> {
+        if globs.is_empty() {
+            self.error_after(at, Problem::EmptyList);
+            return None;
+        }
+        self.globs(globs, at)
+    }
+
+    pub(super) fn url(&mut self, text: &str, at: &Path<'_>) -> Option<Url> {
+        match Url::parse(text) {
+            Ok(url) => Some(url),
+            Err(error) => {
+                self.error(at, Problem::BadUrl(error));
+                None
+            }
+        }
+    }
+
+    fn policy(&mut self, config: &Config, version: &str) -> Option<Policy> {
+        let root = Path::ROOT;
+        // First, because key sets are held to them.
+        self.limits = self.limits(config.limits.as_ref(), &root.key("limits"));
+        let agent = self.agent(config.agent.as_ref(), &root.key("agent"));
+        let auth = self.required(config.auth.as_ref(), &root.key("auth"));
+        let (providers, skip) = match auth {
+            Some(auth) => self.auth(auth, config.agent.is_some(), &root.key("auth")),
+            None => (Vec::new(), Vec::new()),
+        };
+        let callouts = self.callouts(config.callouts.as_ref(), &root.key("callouts"));
+        let identity = self.identity(config);
+        let audit = self.audit(config);
+        self.reserved_agent_header(config, &identity);
+        let auth = auth?;
+        Some(Policy {
+            version: version.into(),
+            required: auth.required.unwrap_or(true),
+            providers,
+            skip,
+            unavailable_status: auth.unavailable_status.map_or(503, |s| s.0),
+            agent: agent?,
+            callouts,
+            identity,
+            audit,
+            limits: self.limits.clone(),
+        })
+    }
+
+    fn auth(&mut self, auth: &AuthConfig, has_agent: bool, at: &Path<'_>) -> (Vec<Provider>, Vec<SkipRule>) {
+        if auth.required == Some(false) {
+            self.warn(&at.key("required"), Hazard::NotRequired);
+        }
+        let at_providers = at.key("providers");
+        let listed = self.required(auth.providers.as_ref(), &at_providers);
+        if listed.is_some_and(Vec::is_empty) {
+            self.error_after(&at_providers, Problem::EmptyList);
+        }
+        let names = self.names(auth, &at_providers);
+        let mut providers = Vec::new();
+        for (i, (config, name)) in listed.into_iter().flatten().zip(names).enumerate() {
+            let at = at_providers.index(i);
+            let kind = config.settings.compile(&at.key("settings"), self);
+            let at_agents = at.key("agents");
+            let agents = match &config.agents {
+                None => None,
+                Some(Many(globs)) => {
+                    if !has_agent {
+                        self.error(&at_agents, Problem::NoAgentResolver);
+                    }
+                    self.non_empty_globs(globs, &at_agents)
+                }
+            };
+            if let Some(kind) = kind {
+                let name = Rc::from(name);
+                providers.push(Provider { name, kind, agents });
+            }
+        }
+        let at_skip = at.key("skip");
+        let mut skip = Vec::new();
+        for (i, rule) in auth.skip.iter().flat_map(|m| &m.0).enumerate() {
+            match skip_rule(rule) {
+                Ok(rule) => skip.push(rule),
+                Err(problem) => self.error(&at_skip.index(i), problem),
+            }
+        }
+        (providers, skip)
+    }
+
+    /// A name for each provider: the written one, else the type, else the type with a number.
+    fn names(&mut self, auth: &AuthConfig, at: &Path<'_>) -> Vec<String> {
+        let providers = auth.providers.as_deref().unwrap_or_default();
+        let mut taken: HashMap<&str, usize> = HashMap::new();
+        for (i, name) in providers
+            .iter()
+            .enumerate()
+            .filter_map(|(i, p)| Some((i, p.name.as_deref()?)))
+        {
+            let at_name = at.index(i);
+            let at_name = at_name.key("name");
+            let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+            if name.len() > 64 || !name.bytes().all(fine) {
+                self.error(&at_name, Problem::BadName);
+            }
+            if let Some(first) = taken.get(name) {
+                let first = at.index(*first).key("name").to_string();
+                self.error(&at_name, Problem::DuplicateName { first });
+            } else {
+                taken.insert(name, i);
+            }
+        }
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        let mut names = Vec::with_capacity(providers.len());
+        for provider in providers {
+            if let Some(name) = &provider.name {
+                names.push(name.clone());
+                continue;
+            }
+            let kind = provider.settings.type_name();
+            let count = counts.entry(kind).or_default();
+            let name = loop {
+                *count += 1;
+                let name = match *count {
+                    1 => kind.to_owned(),
+                    n => format!("{kind}-{n}"),
+                };
+                if !taken.contains_key(name.as_str()) {
+                    break name;
+                }
+            };
+            names.push(name);
+        }
+        names
+    }
+
+    fn agent(&mut self, agent: Option<&AgentConfig>, at: &Path<'_>) -> Option<AgentResolver> {
+        let Some(agent) = agent else {
+            return Some(AgentResolver::None);
+        };
+        let result = match (&agent.path, &agent.host, &agent.header, &agent.fixed) {
+            (Some(template), None, None, None) => {
+                path_template(template).map_err(|p| ("path", Problem::BadTemplate(p)))
+            }
+            (None, Some(template), None, None) => {
+                host_template(template).map_err(|p| ("host", Problem::BadTemplate(p)))
+            }
+            (None, None, Some(name), None) => {
+                let name = name.to_ascii_lowercase();
+                if is_header_name(&name) {
+                    Ok(AgentResolver::Header(name))
+                } else {
+                    Err(("header", Problem::BadHeaderName))
+                }
+            }
+            (None, None, None, Some(name)) => {
+                if is_agent_name(name) {
+                    Ok(AgentResolver::Fixed(Rc::from(name.as_str())))
+                } else {
+                    Err(("fixed", Problem::BadAgentName))
+                }
+            }
+            _ => {
+                let keys = &["path", "host", "header", "fixed"];
+                self.error_after(at, Problem::NotExactlyOneOf { keys });
+                return None;
+            }
+        };
+        match result {
+            Ok(resolver) => Some(resolver),
+            Err((key, problem)) => {
+                self.error(&at.key(key), problem);
+                None
+            }
+        }
+    }
+
+    fn callouts(&mut self, callouts: Option<&CalloutConfig>, at: &Path<'_>) -> CalloutPolicy {
+        let at_upstreams = at.key("upstreams");
+        let upstreams: BTreeMap<String, String> = callouts
+            .and_then(|c| c.upstreams.clone())
+            .unwrap_or_default();
+        for authority in upstreams.keys() {
+            let parsed = Url::parse(&format!("https://{authority}"));
+            if !parsed.is_ok_and(|url| url.authority == *authority && url.path == "/") {
+                self.error(&at_upstreams.key(authority), Problem::BadAuthority);
+            }
+        }
+        let timeout = self.span(
+            callouts.and_then(|c| c.timeout),
+            5 * SECOND,
+            Duration::from_millis(10)..=MINUTE,
+            &at.key("timeout"),
+        );
+        CalloutPolicy { upstreams, timeout }
+    }
+
+    fn identity(&mut self, config: &Config) -> IdentityPolicy {
+        let at = Path::ROOT.key("identity");
+        let identity = config.identity.as_ref();
+        let header_prefix = identity
+            .and_then(|i| i.header_prefix.clone())
+            .unwrap_or_else(|| "x-auth-".to_owned());
+        if !is_header_name(&header_prefix) {
+            self.error(&at.key("header_prefix"), Problem::BadHeaderName);
+        } else if !header_prefix.ends_with('-') || header_prefix.len() < 2 {
+            self.error(&at.key("header_prefix"), Problem::PrefixWithoutHyphen);
+        }
+        let forward_credentials = identity
+            .and_then(|i| i.forward_credentials)
+            .unwrap_or(false);
+        if forward_credentials {
+            self.warn(&at.key("forward_credentials"), Hazard::ForwardsCredentials);
+        }
+        IdentityPolicy {
+            header_prefix,
+            forward_credentials,
+        }
+    }
+
+    /// An agent header that hygiene removes first could never name an agent.
+    fn reserved_agent_header(&mut self, config: &Config, identity: &IdentityPolicy) {
+        let header = config.agent.as_ref().and_then(|a| a.header.as_ref());
+        if let Some(header) = header {
+            let header = header.to_ascii_lowercase();
+            if header.starts_with(&identity.header_prefix) || header == "authorization" {
+                let agent = Path::ROOT.key("agent");
+                self.error(&agent.key("header"), Problem::ReservedHeader);
+            }
+        }
+    }
+
+    fn audit(&mut self, config: &Config) -> AuditPolicy {
+        let at = Path::ROOT.key("audit");
+        let audit = config.audit.as_ref();
+        let mut sinks = Vec::new();
+        match audit.and_then(|a| a.sinks.as_ref()) {
+            None => sinks.push(AuditSink::FilterState),
+            Some(Many(written)) => {
+                if written.is_empty() {
+                    self.warn(&at.key("sinks"), Hazard::NoAuditSink);
+                }
+                for sink in written {
+                    let sink = match sink {
+                        Sink::FilterState => AuditSink::FilterState,
+                        Sink::Log => AuditSink::Log,
+                    };
+                    if !sinks.contains(&sink) {
+                        sinks.push(sink);
+                    }
+                }
+            }
+        }
+        AuditPolicy {
+            sinks,
+            unproven_subject: audit.and_then(|a| a.unproven_subject).unwrap_or(false),
+            remote_addr: audit.and_then(|a| a.remote_addr).unwrap_or(true),
+        }
+    }
+
+    fn limits(&mut self, written: Option<&LimitsConfig>, at: &Path<'_>) -> Limits {
+        let none = LimitsConfig::default();
+        let w = written.unwrap_or(&none);
+        let d = Limits::default();
+        const MEGA: u64 = 1_000_000;
+        Limits {
+            token_bytes: self.size(w.token_bytes, d.token_bytes, 256..=1 << 20, &at.key("token_bytes")),
+            jwks_bytes: self.size(w.jwks_bytes, d.jwks_bytes, 256..=16 << 20, &at.key("jwks_bytes")),
+            jwks_keys: self.size(w.jwks_keys, d.jwks_keys, 1..=100_000, &at.key("jwks_keys")),
+            jwks_grace: self.span(
+                w.jwks_grace,
+                d.jwks_grace,
+                Duration::ZERO..=7 * 24 * HOUR,
+                &at.key("jwks_grace"),
+            ),
+            unknown_kid_interval: self.span(
+                w.unknown_kid_interval,
+                d.unknown_kid_interval,
+                SECOND..=HOUR,
+                &at.key("unknown_kid_interval"),
+            ),
+            unknown_kids: self.size(w.unknown_kids, d.unknown_kids, 1..=MEGA, &at.key("unknown_kids")),
+            cached_tokens: self.size(w.cached_tokens, d.cached_tokens, 0..=10 * MEGA, &at.key("cached_tokens")),
+            cached_token_bytes: self.size(
+                w.cached_token_bytes,
+                d.cached_token_bytes,
+                0..=2 << 30,
+                &at.key("cached_token_bytes"),
+            ),
+            failed_tokens: self.size(w.failed_tokens, d.failed_tokens, 0..=MEGA, &at.key("failed_tokens")),
+            failed_token_ttl: self.span(
+                w.failed_token_ttl,
+                d.failed_token_ttl,
+                Duration::ZERO..=MINUTE,
+                &at.key("failed_token_ttl"),
+            ),
+            waiting_requests: self.size(
+                w.waiting_requests,
+                d.waiting_requests,
+                1..=MEGA,
+                &at.key("waiting_requests"),
+            ),
+        }
+    }
+}
+
+/// `METHOD /path`, exact on both: a wildcard or a second spelling would open more than it says.
+fn skip_rule(rule: &str) -> Result<SkipRule, Problem> {
+    let (method, path) = rule.split_once(' ').ok_or(Problem::BadSkipRule)?;
+    // RFC 9110 section 5.6.2, and in capitals, as every method in use is.
+    let method_fine = !method.is_empty()
+        && method
+            .bytes()
+            .all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'));
+    if method == "*" || path.contains('*') {
+        return Err(Problem::SkipWildcard);
+    }
+    if !method_fine || !path.starts_with('/') {
+        return Err(Problem::BadSkipRule);
+    }
+    if path.contains('%') || canonical_path(path.as_bytes()).as_deref() != Some(path) {
+        return Err(Problem::PathNotCanonical);
+    }
+    Ok(SkipRule {
+        method: method.to_owned(),
+        path: path.to_owned(),
+    })
+}
+
+fn path_template(template: &str) -> Result<AgentResolver, TemplateProblem> {
+    let Some(segments) = template.strip_prefix('/') else {
+        return Err(TemplateProblem::Path);
+    };
+    let segments: Vec<&str> = segments.split('/').collect();
+    let mut parts = segments.split(|s| *s == "{agent}");
+    let (Some(before), Some(after), None) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(TemplateProblem::Placeholder);
+    };
+    for segment in before.iter().chain(after) {
+        if segment.contains("{agent}") {
+            return Err(TemplateProblem::Placeholder);
+        }
+        let path = format!("/{segment}");
+        let canonical = canonical_path(path.as_bytes()).is_some_and(|p| p == path);
+        if segment.is_empty() || segment.contains(['%', '{', '}', '*']) || !canonical {
+            return Err(TemplateProblem::Path);
+        }
+    }
+    let owned = |segments: &[&str]| segments.iter().map(|s| (*s).to_owned()).collect();
+    Ok(AgentResolver::Path {
+        before: owned(before),
+        after: owned(after),
+    })
+}
+
+fn host_template(template: &str) -> Result<AgentResolver, TemplateProblem> {
+    let mut parts = template.split("{agent}");
+    let (Some(prefix), Some(suffix), None) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(TemplateProblem::Placeholder);
+    };
+    if !(prefix.is_empty() || prefix.ends_with('.')) || !(suffix.is_empty() || suffix.starts_with('.')) {
+        return Err(TemplateProblem::Placeholder);
+    }
+    let label = |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let literal = format!("{}{}", prefix, suffix.strip_prefix('.').unwrap_or(suffix));
+    let literal = literal.strip_suffix('.').unwrap_or(&literal);
+    if !literal.split('.').all(label) || suffix == "." {
+        return Err(TemplateProblem::Host);
+    }
+    Ok(AgentResolver::Host {
+        prefix: prefix.to_ascii_lowercase(),
+        suffix: suffix.to_ascii_lowercase(),
+    })
+}
+
+fn is_header_name(name: &str) -> bool {
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        Self(vec![error])
+    }
+}

@@ -1,0 +1,353 @@
+//! What can be wrong with a configuration, and what is legal but dangerous: values first, one
+//! wording for the filter's log, `portcullis check` and the tests.
+
+use std::fmt;
+
+use crate::glob::GlobErrorKind;
+use crate::jose::jwks::KeySetError;
+use crate::url::UrlError;
+
+/// One thing that keeps a configuration from being used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigError {
+    /// Where: `auth.providers[1].settings.audience`, or empty for the document as a whole.
+    pub path: String,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// Everything that keeps a configuration from being used: all of it, not just the first. Never empty.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+/// What is wrong at one place of a configuration. `Display` says it with its remedy and never
+/// quotes a secret.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// There is no text at all.
+    NoText,
+    /// Not JSON; line and column from 1.
+    NotJson {
+        /// Line of the first error.
+        line: usize,
+        /// Column of the first error.
+        column: usize,
+    },
+    /// Nested deeper than any configuration is.
+    TooDeep,
+    /// A key stands twice in one object, so that one of its values would be lost.
+    DuplicateKey,
+    /// A key that means nothing here.
+    UnknownKey {
+        /// The known key that was probably meant.
+        nearest: Option<&'static str>,
+        /// What is known here.
+        known: &'static [&'static str],
+    },
+    /// A key or block of the design that this version does not have.
+    NotOffered,
+    /// A provider type that this version does not have.
+    UnknownProvider {
+        /// The type as written, shortened.
+        written: String,
+        /// The type that was probably meant.
+        nearest: Option<&'static str>,
+        /// The types there are.
+        offered: &'static [&'static str],
+    },
+    /// A required key is not there.
+    Missing,
+    /// Another type of value.
+    WrongType {
+        /// What is wanted.
+        expected: &'static str,
+        /// What is there; `nothing` for null.
+        found: &'static str,
+    },
+    /// Not one of the words that can stand here.
+    NotAChoice {
+        /// The words that can.
+        choices: &'static [&'static str],
+        /// The one that was probably meant.
+        nearest: Option<&'static str>,
+    },
+    /// An empty string.
+    EmptyString,
+    /// A list without entries where that can't have been meant.
+    EmptyList,
+    /// Not a duration.
+    BadDuration,
+    /// A number or duration outside its bounds.
+    OutOfRange {
+        /// The least value, as it would be written.
+        min: String,
+        /// The greatest value, as it would be written.
+        max: String,
+    },
+    /// A glob that is not one.
+    BadGlob(GlobErrorKind),
+    /// Two providers of one name.
+    DuplicateName {
+        /// Where the name stands first.
+        first: String,
+    },
+    /// A provider's name with other characters, or too long.
+    BadName,
+    /// Not a URL that can be called.
+    BadUrl(UrlError),
+    /// An issuer with a query (OpenID Connect Discovery 1.0 section 2 forbids it).
+    IssuerQuery,
+    /// Two keys that exclude each other.
+    Conflict {
+        /// The other key.
+        with: &'static str,
+    },
+    /// A key set that can't be used.
+    KeySet(KeySetError),
+    /// Not a claim's name or JSON pointer.
+    BadClaimPath,
+    /// None of some keys, of which one at least is needed.
+    NoneOf {
+        /// The keys.
+        keys: &'static [&'static str],
+    },
+    /// None, or more than one, of some keys that exclude each other.
+    NotExactlyOneOf {
+        /// The keys.
+        keys: &'static [&'static str],
+    },
+    /// An environment variable that is not set or empty.
+    MissingVariable {
+        /// Its name.
+        name: String,
+    },
+    /// Not the SHA-256 of anything, as 64 hexadecimal digits.
+    BadDigest,
+    /// The SHA-256 of the empty string.
+    DigestOfNothing,
+    /// A token with characters that no header can carry.
+    BadToken,
+    /// Not `METHOD /path`.
+    BadSkipRule,
+    /// A skip rule's path that is not canonical, so no request could ever match it.
+    PathNotCanonical,
+    /// A skip rule with a wildcard.
+    SkipWildcard,
+    /// An agent template that is not one.
+    BadTemplate(TemplateProblem),
+    /// Not an agent's name.
+    BadAgentName,
+    /// `agents:` without anything that names a request's agent.
+    NoAgentResolver,
+    /// Not a header field's name in lower case.
+    BadHeaderName,
+    /// A header prefix that does not end in `-`.
+    PrefixWithoutHyphen,
+    /// A header that the filter removes or that carries the credential.
+    ReservedHeader,
+    /// Not `host` or `host:port`.
+    BadAuthority,
+}
+
+/// What is wrong with an agent template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateProblem {
+    /// `{agent}` is missing, or there more than once, or only a part of a segment or label.
+    Placeholder,
+    /// A path template that is no canonical path.
+    Path,
+    /// A host template that is no host name, or nothing but `{agent}`.
+    Host,
+}
+
+/// Something legal that is probably not what the operator wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Where, as in [`ConfigError::path`].
+    pub path: String,
+    /// What is dangerous about it.
+    pub hazard: Hazard,
+}
+
+/// What is dangerous about something legal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hazard {
+    /// Anyone on earth can get a token from this issuer.
+    SharedIssuer {
+        /// Whose tokens it issues.
+        whose: &'static str,
+    },
+    /// An allow-list without entries allows everyone.
+    EmptyAllowList,
+    /// `client_id` waives the audience.
+    ClientId,
+    /// Tokens that never expire.
+    MissingExp,
+    /// Keys fetched without TLS by the URL's scheme.
+    PlainHttp,
+    /// Keys fetched more often than issuers like.
+    ShortCacheTtl,
+    /// A secret in the configuration's text.
+    LiteralSecret,
+    /// A secret that can be guessed.
+    ShortToken,
+    /// Audit events go nowhere.
+    NoAuditSink,
+    /// Callers without a credential are let through.
+    NotRequired,
+    /// The upstream sees the caller's credential.
+    ForwardsCredentials,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", place(&self.path), self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigErrors {}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", place(&self.path), self.hazard)
+    }
+}
+
+fn place(path: &str) -> &str {
+    if path.is_empty() {
+        "configuration"
+    } else {
+        path
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoText => f.write_str("is empty; give the plugin a configuration with an `auth` block"),
+            Self::NotJson { line, column } => {
+                write!(f, "is not JSON from line {line}, column {column} on")
+            }
+            Self::TooDeep => f.write_str("is nested too deeply"),
+            Self::DuplicateKey => f.write_str("stands twice; keep one"),
+            Self::UnknownKey { nearest: Some(key), .. } => {
+                write!(f, "unknown key; did you mean `{key}`?")
+            }
+            Self::UnknownKey { nearest: None, known } => {
+                write!(f, "unknown key; known here: {}", known.join(", "))
+            }
+            Self::NotOffered => f.write_str("is not offered by this version; remove it"),
+            Self::UnknownProvider { written, nearest, offered } => {
+                write!(f, "this version does not offer the provider type `{written}`; ")?;
+                match nearest {
+                    Some(nearest) => write!(f, "did you mean `{nearest}`?"),
+                    None => write!(f, "it offers {}", offered.join(", ")),
+                }
+            }
+            Self::Missing => f.write_str("is required"),
+            Self::WrongType { expected, found: "nothing" } => {
+                write!(f, "has no value; write {expected}, or leave the key out")
+            }
+            Self::WrongType { expected, found } => write!(f, "must be {expected}, not {found}"),
+            Self::NotAChoice { nearest: Some(choice), .. } => {
+                write!(f, "unknown value; did you mean `{choice}`?")
+            }
+            Self::NotAChoice { nearest: None, choices } => {
+                write!(f, "unknown value; must be one of {}", choices.join(", "))
+            }
+            Self::EmptyString => f.write_str("must not be an empty string"),
+            Self::EmptyList => f.write_str("must not be empty; add an entry or leave the key out"),
+            Self::BadDuration => f.write_str("is not a duration; write it like `30s`, `15m`, `1h30m` or `500ms`"),
+            Self::OutOfRange { min, max } => write!(f, "must be between {min} and {max}"),
+            Self::BadGlob(kind) => write!(f, "is not a glob: {kind}"),
+            Self::DuplicateName { first } => {
+                write!(f, "is taken by {first}; names must be unique")
+            }
+            Self::BadName => f.write_str("must be 1 to 64 letters, digits, `_` or `-`"),
+            Self::BadUrl(error) => write!(f, "is not an absolute URL that can be called: it {error}"),
+            Self::IssuerQuery => f.write_str("must not have a query; write the issuer as its tokens' `iss` has it"),
+            Self::Conflict { with } => write!(f, "can't stand beside `{with}`; keep one of them"),
+            Self::KeySet(error) => write!(f, "is no usable key set: {}", super::key_set::Words(error)),
+            Self::BadClaimPath => {
+                f.write_str("is neither a claim's name nor a JSON pointer (in which `~` is written `~0`)")
+            }
+            Self::NoneOf { keys } => write!(f, "needs one of {}", keys.join(", ")),
+            Self::NotExactlyOneOf { keys } => {
+                write!(f, "needs exactly one of {}", keys.join(", "))
+            }
+            Self::MissingVariable { name } => {
+                write!(f, "the environment variable `{name}` is not set, or empty")
+            }
+            Self::BadDigest => f.write_str("must be a SHA-256 as 64 hexadecimal digits: `printf %s \"$TOKEN\" | sha256sum`"),
+            Self::DigestOfNothing => f.write_str("is the SHA-256 of an empty token; hash the token itself"),
+            Self::BadToken => f.write_str("has white space or a character outside ASCII, so no request could carry it"),
+            Self::BadSkipRule => f.write_str("must be `METHOD /path`, as in `GET /healthz`"),
+            Self::PathNotCanonical => f.write_str(
+                "is not a canonical path, so it could match no request; write it without percent-encoding, `//`, `.` and `..` segments, `;` and query",
+            ),
+            Self::SkipWildcard => f.write_str("has a wildcard; only exact paths can be skipped, so name each one"),
+            Self::BadTemplate(problem) => problem.fmt(f),
+            Self::BadAgentName => f.write_str("is not an agent's name: 1 to 128 letters, digits, `.`, `_`, `~` or `-`"),
+            Self::NoAgentResolver => f.write_str(
+                "could never match, because nothing says which agent a request is for; add a top-level `agent` block",
+            ),
+            Self::BadHeaderName => f.write_str("is not the name of a header: letters, digits and `-`, in lower case"),
+            Self::PrefixWithoutHyphen => f.write_str("must end in `-`, or headers that are not ours would be removed"),
+            Self::ReservedHeader => f.write_str("is a header that the filter removes from requests; name another one"),
+            Self::BadAuthority => f.write_str("must be `host` or `host:port`, in lower case and without a scheme"),
+        }
+    }
+}
+
+impl fmt::Display for TemplateProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Placeholder => {
+                "must contain `{agent}` exactly once, as a whole path segment or host label"
+            }
+            Self::Path => {
+                "must be a canonical path such as `/rest/{agent}`, without percent-encoding, `//`, a trailing `/` or a query"
+            }
+            Self::Host => "must be a host name such as `{agent}.agents.example.com`, without a port",
+        })
+    }
+}
+
+impl fmt::Display for Hazard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SharedIssuer { whose } => write!(
+                f,
+                "this issuer makes tokens for {whose}, and each may name any audience; set `allowed_subjects` or `required_claims`"
+            ),
+            Self::EmptyAllowList => f.write_str("is empty, so it allows every subject; list some, or leave the key out"),
+            Self::ClientId => f.write_str(
+                "a token of this client is accepted whatever its audience; prefer to name the audience",
+            ),
+            Self::MissingExp => f.write_str("tokens without `exp` are accepted for ever; set `max_token_age` too"),
+            Self::PlainHttp => f.write_str(
+                "is plain http: whoever sits between can replace the keys, unless the proxy's cluster adds TLS",
+            ),
+            Self::ShortCacheTtl => f.write_str("keys will be fetched every few seconds; a minute or more is kinder to the issuer"),
+            Self::LiteralSecret => f.write_str("a secret in the configuration; prefer `token_sha256` or `token_env`"),
+            Self::ShortToken => f.write_str("is shorter than 16 characters and can be guessed"),
+            Self::NoAuditSink => f.write_str("is empty, so no request is audited"),
+            Self::NotRequired => f.write_str("callers without a credential are let through as anonymous"),
+            Self::ForwardsCredentials => f.write_str("every agent behind this proxy can use its callers' credentials elsewhere"),
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The configuration: bytes become a [`Config`] as written, which compiles to a
+//! [`Policy`](crate::policy::Policy).
+//!
+//! 1. [`json`](self::json) reads strict JSON; a key that stands twice is an error.
+//! 2. [`read`](self::read) turns it into the types of [`raw`](self::raw); an unknown key or another
+//!    type of value is an error.
+//! 3. [`compile`](self::compile) checks what it means and makes the policy.
+//!
+//! All three report everything they find, each with its path, and a configuration with one error
+//! is refused as a whole. What is legal but dangerous comes back as [`Warning`]s.
+
+mod compile;
+mod error;
+mod json;
+mod key_set;
+mod provider;
+mod raw;
+mod read;
+
+use sha2::{Digest, Sha256};
+
+pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
+pub use self::provider::{ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings, StaticIdentity, StaticTokenSettings};
+pub use self::raw::{
+    AgentConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig, LimitsConfig, ProviderConfig, Sink,
+    UnavailableStatus,
+};
+pub use self::read::{Many, NotOffered, Secret, Span};
+use self::read::{Errors, Path, Read};
+use crate::policy::Policy;
+
+/// Reads and compiles a plugin configuration: what the filter and `portcullis check` do.
+///
+/// `text` is JSON. `env` looks up environment variables (`token_env`).
+///
+/// # Errors
+///
+/// Everything that is wrong with it, in the words users see; secrets are never quoted.
+pub fn load(
+    text: &[u8],
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Policy, Vec<Warning>), ConfigErrors> {
+    let mut errors = Errors::default();
+    match read(text, &mut errors) {
+        // Compiled in spite of errors: an operator wants to see those of the second kind too.
+        Some(config) => compile::compile(&config, &version(text), env, errors),
+        None => Err(ConfigErrors(errors.into_vec())),
+    }
+}
+
+/// Reads a configuration as it is written.
+///
+/// # Errors
+///
+/// Everything that has another shape than [`Config`].
+pub fn parse(text: &[u8]) -> Result<Config, ConfigErrors> {
+    let mut errors = Errors::default();
+    match read(text, &mut errors) {
+        Some(config) if errors.is_empty() => Ok(config),
+        _ => Err(ConfigErrors(errors.into_vec())),
+    }
+}
+
+/// Compiles a configuration; `version` becomes [`Policy::version`].
+///
+/// # Errors
+///
+/// Everything that makes no sense in it.
+pub fn compile(
+    config: &Config,
+    version: &str,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Policy, Vec<Warning>), ConfigErrors> {
+    compile::compile(config, version, env, Errors::default())
+}
+
+/// The first 12 hexadecimal digits of the text's SHA-256.
+pub fn version(text: &[u8]) -> String {
+    let digest = Sha256::digest(text);
+    digest
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn read(text: &[u8], errors: &mut Errors) -> Option<Config> {
+    let value = json::parse(text, errors)?;
+    Config::read(&value, &Path::ROOT, errors)
+}
