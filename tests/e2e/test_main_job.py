@@ -133,7 +133,10 @@ def test_a_foreign_key_under_the_issuers_kid(stack, issuer):
 @pytest.mark.parametrize(
     ("code", "token"),
     [
-        ("unsupported_algorithm", lambda: unsigned(claims("https://issuer.example.com", "api://agents"))),
+        # Without a signature it is not a compact JWS in the first place.
+        ("malformed_token", lambda: unsigned(claims("https://issuer.example.com", "api://agents"))),
+        ("unsupported_algorithm", lambda: unsigned(claims("https://issuer.example.com", "api://agents")) + "AAAA"),
+        ("unsupported_algorithm", lambda: unsigned(claims("https://issuer.example.com", "api://agents"), "NoNe") + "AAAA"),
         ("unsupported_algorithm", lambda: hs256_with_the_public_key()),
         ("key_mismatch", lambda: RSA.sign(claims("https://issuer.example.com", "api://agents"), kid="ec-1")),
         ("missing_kid", lambda: RSA.sign(claims("https://issuer.example.com", "api://agents"), kid=None)),
@@ -141,7 +144,7 @@ def test_a_foreign_key_under_the_issuers_kid(stack, issuer):
         ("malformed_token", lambda: RSA.sign(claims("https://issuer.example.com", "api://agents")) + "="),
         ("malformed_token", lambda: RSA.sign_raw(b'{"alg":"RS256","kid":"rsa-1"}', b"not json")),
     ],
-    ids=["none", "hs256-confusion", "other-key", "no-kid", "crit", "padding", "no-json"],
+    ids=["none", "none-signed", "none-mixed-case", "hs256-confusion", "other-key", "no-kid", "crit", "padding", "no-json"],
 )
 def test_what_no_issuer_signs(stack, code, token):
     token = token()

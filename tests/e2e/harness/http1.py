@@ -44,18 +44,35 @@ def encode(method="GET", target="/", headers=(), body=b"", host="agents.test"):
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
+class _Reader:
+    """One buffer for all responses of a connection: `HTTPResponse` would read ahead into the next one and throw it away."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def makefile(self, _mode):
+        return self
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+    def close(self):
+        pass
+
+
 class Connection:
     """One keep-alive connection to 127.0.0.1:`port`. Timeouts are seconds."""
 
     def __init__(self, port, timeout=15.0):
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=timeout)
+        self._reader = _Reader(self._socket.makefile("rb"))
 
     def send(self, raw):
         self._socket.sendall(raw)
 
     def receive(self, method="GET"):
         """The next response."""
-        response = http.client.HTTPResponse(self._socket, method=method)
+        response = http.client.HTTPResponse(self._reader, method=method)
         response.begin()
         body = response.read()
         return Response(response.status, list(response.headers.raw_items()), body)
@@ -65,6 +82,7 @@ class Connection:
         return self.receive(method)
 
     def close(self):
+        self._reader.file.close()
         self._socket.close()
 
     def __enter__(self):

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+import uuid
 
 import jwt
 from cryptography.hazmat.primitives import serialization
@@ -58,7 +59,8 @@ def _b64(data):
 def claims(iss, aud, sub="agent-planner", ttl=300, **more):
     """Claims of a fresh token; a member given as None is left out. `ttl` is seconds from now to `exp`."""
     now = int(time.time())
-    base = {"iss": iss, "aud": aud, "sub": sub, "iat": now, "exp": now + ttl, **more}
+    # A `jti` of its own: RS256 and EdDSA sign deterministically, and a cached token is another test.
+    base = {"iss": iss, "aud": aud, "sub": sub, "iat": now, "exp": now + ttl, "jti": uuid.uuid4().hex, **more}
     return {k: v for k, v in base.items() if v is not None}
 
 
