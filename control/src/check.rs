@@ -61,7 +61,11 @@ pub fn run(args: &Args) -> ExitCode {
             report.print();
         }
     }
-    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    if failed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    }
 }
 
 /// Reads a file; `-` is standard input.
@@ -81,7 +85,12 @@ fn check(file: &Path) -> Vec<Report> {
         .and_then(|bytes| document::find(&bytes));
     match found {
         Ok(found) => found.into_iter().map(|f| examine(&name, f)).collect(),
-        Err(fault) => vec![Report::unreadable(&name, String::new(), &fault.to_string(), Vec::new())],
+        Err(fault) => vec![Report::unreadable(
+            &name,
+            String::new(),
+            &fault.to_string(),
+            Vec::new(),
+        )],
     }
 }
 
@@ -149,7 +158,13 @@ impl Report {
             let providers: Vec<String> = summary
                 .providers
                 .iter()
-                .map(|(name, kind)| if name == kind { name.clone() } else { format!("{name} ({kind})") })
+                .map(|(name, kind)| {
+                    if name == kind {
+                        name.clone()
+                    } else {
+                        format!("{name} ({kind})")
+                    }
+                })
                 .collect();
             output::result(&format!(
                 "{at}: ok, version {}, providers {}\n",

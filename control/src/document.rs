@@ -83,7 +83,10 @@ impl Found {
         };
         let env = |name: &str| match &self.environment {
             Environment::Unknown => from_host(name),
-            Environment::Envoy { key_values, host_env_keys } => match key_values.get(name) {
+            Environment::Envoy {
+                key_values,
+                host_env_keys,
+            } => match key_values.get(name) {
                 Some(value) => value.as_str().map(str::to_owned),
                 None if host_env_keys.iter().any(|k| k == name) => from_host(name),
                 None => None,
@@ -103,7 +106,9 @@ pub fn find(bytes: &[u8]) -> Result<Vec<Found>, Fault> {
     let value = match parse(text) {
         Ok(value) => value,
         // JSON that is not even that goes to the filter's own parser, which says where it fails.
-        Err(_) if text.trim_start().starts_with('{') => return Ok(vec![whole(text.to_owned(), Vec::new())]),
+        Err(_) if text.trim_start().starts_with('{') => {
+            return Ok(vec![whole(text.to_owned(), Vec::new())]);
+        }
         Err(fault) => return Err(fault),
     };
     if is_forge(&value) {
@@ -113,7 +118,11 @@ pub fn find(bytes: &[u8]) -> Result<Vec<Found>, Fault> {
         let mut filters = Vec::new();
         walk(&value, &mut String::new(), &mut filters);
         let found = of_this_filter(filters);
-        return if found.is_empty() { Err(Fault::NoFilter) } else { Ok(found) };
+        return if found.is_empty() {
+            Err(Fault::NoFilter)
+        } else {
+            Ok(found)
+        };
     }
     // JSON goes on as it is, so that its version is that of the file; YAML as the JSON it means.
     let text = match &value {
@@ -131,13 +140,12 @@ pub fn parse(text: &str) -> Result<Value, Fault> {
         with_snippet: false,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
     };
-    serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| {
-            let words = error.to_string();
-            // The library's advice to its caller is of no use to ours.
-            let words = words.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
-            Fault::Yaml(words.lines().next().unwrap_or_default().to_owned())
-        })
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let words = error.to_string();
+        // The library's advice to its caller is of no use to ours.
+        let words = words.replace(", set DuplicateKeyPolicy in Options if acceptable", "");
+        Fault::Yaml(words.lines().next().unwrap_or_default().to_owned())
+    })
 }
 
 fn whole(text: String, notes: Vec<String>) -> Found {
@@ -160,7 +168,10 @@ fn forge(value: &Value) -> Found {
     if let Some(auth) = value.get("auth") {
         taken.insert("auth".to_owned(), auth.clone());
         if auth.get("required").is_none() {
-            notes.push("auth.required is true here unless it says otherwise; Forge's own default is false".to_owned());
+            notes.push(
+                "auth.required is true here unless it says otherwise; Forge's own default is false"
+                    .to_owned(),
+            );
         }
     }
     let ignored: Vec<&str> = value
@@ -172,7 +183,10 @@ fn forge(value: &Value) -> Found {
         .collect();
     notes.insert(
         0,
-        format!("a forge.yaml: only its `auth` block is read, not {}", ignored.join(", ")),
+        format!(
+            "a forge.yaml: only its `auth` block is read, not {}",
+            ignored.join(", ")
+        ),
     );
     whole(Value::Object(taken).to_string(), notes)
 }
@@ -252,10 +266,15 @@ fn of_this_filter(filters: Vec<Wasm<'_>>) -> Vec<Found> {
             Ok(pair) => pair,
             Err(fault) => (Err(fault), None),
         };
-        let named = ["/name", "/root_id", "/vm_config/vm_id", "/vm_config/code/local/filename"]
-            .iter()
-            .filter_map(|p| config.pointer(p).and_then(Value::as_str))
-            .any(|name| name.contains("portcullis"));
+        let named = [
+            "/name",
+            "/root_id",
+            "/vm_config/vm_id",
+            "/vm_config/code/local/filename",
+        ]
+        .iter()
+        .filter_map(|p| config.pointer(p).and_then(Value::as_str))
+        .any(|name| name.contains("portcullis"));
         if !(alone || named || object.is_some_and(|o| o.get("auth").is_some())) {
             continue;
         }
@@ -298,7 +317,11 @@ fn configuration(config: &Value) -> Result<Configuration, String> {
     match (any.get("@type").and_then(Value::as_str), value) {
         (Some(STRUCT), Some(value)) => Ok((Ok(value.to_string()), Some(value.clone()))),
         (Some(STRING), Some(Value::String(text))) => Ok((Ok(text.clone()), parse(text).ok())),
-        (Some(STRUCT | STRING), _) => Err("`configuration.value` is missing, or not what its `@type` says".to_owned()),
-        _ => Err(format!("`configuration` must have the `@type` {STRUCT} or {STRING}")),
+        (Some(STRUCT | STRING), _) => {
+            Err("`configuration.value` is missing, or not what its `@type` says".to_owned())
+        }
+        _ => Err(format!(
+            "`configuration` must have the `@type` {STRUCT} or {STRING}"
+        )),
     }
 }

@@ -4,7 +4,10 @@
 
 mod check;
 mod document;
+mod explain;
+mod fetch;
 mod output;
+mod request;
 
 use std::process::ExitCode;
 
@@ -12,7 +15,12 @@ use clap::{Parser, Subcommand};
 
 /// Operate Portcullis, the authentication filter for AI agents.
 #[derive(Parser)]
-#[command(name = "portcullis", version, propagate_version = true, max_term_width = 100)]
+#[command(
+    name = "portcullis",
+    version,
+    propagate_version = true,
+    max_term_width = 100
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -28,6 +36,15 @@ enum Command {
     /// Exit status: 0 when all are fine; 1 when one has an error, or a warning under
     /// --deny-warnings; 2 for wrong usage.
     Check(check::Args),
+    /// Say step by step what the filter would decide on a request, and why
+    ///
+    /// The decision is made by the very code that runs in the proxy. The issuer's keys come from files
+    /// (--jwks), from the configuration, or with --online from the issuer. The credential itself is never
+    /// printed.
+    ///
+    /// Exit status: 0 when the request is let in; 1 when it is refused or can't be judged; 2 for wrong
+    /// usage.
+    Explain(explain::Args),
     /// Print the configuration's JSON Schema
     Schema {
         /// Print the reference page instead
@@ -39,6 +56,7 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Schema { markdown } => {
             let text = if markdown {
                 portcullis_core::config::markdown()

@@ -1,0 +1,541 @@
+//! `portcullis explain`: one request through the chain, in words.
+//!
+//! The decision and the verdicts of the providers come from the core ([`Authenticator::begin_traced`]);
+//! what is said around them is read from the token and the policy with the core's own functions.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime};
+
+use portcullis_core::claims::Claims;
+use portcullis_core::credential::TokenKind;
+use portcullis_core::decision::{Decision, Step};
+use portcullis_core::jose::{Algorithm, KeySet, RustVerifier, UntrustedJws, parse_strict};
+use portcullis_core::policy::{ClaimPath, KeyOrigin, OidcPolicy, Policy, Provider, ProviderKind};
+use portcullis_core::reason::{Code, Reason};
+use portcullis_core::time::UnixTime;
+use portcullis_core::trace::{Trace, Verdict};
+use portcullis_core::{Authenticator, Stores};
+
+use crate::document;
+use crate::request::Request;
+use crate::{check, fetch, output};
+
+/// What is to be explained.
+#[derive(clap::Args)]
+pub struct Args {
+    /// The configuration, as `check` takes it
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// A bearer token; `@FILE` reads it from a file, `-` from standard input. Other users of this machine
+    /// can see what stands on a command line
+    #[arg(long, value_name = "TOKEN", conflicts_with = "request")]
+    token: Option<String>,
+    /// A file with a whole HTTP/1.1 request
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "path", "header"])]
+    request: Option<PathBuf>,
+    /// A key set for an issuer, from a file
+    #[arg(long, value_name = "ISSUER=FILE")]
+    jwks: Vec<String>,
+    /// Fetch keys from the issuers
+    #[arg(long)]
+    online: bool,
+    /// Judge as of then: RFC 3339, or seconds since 1970
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// The request's method
+    #[arg(long, default_value = "POST")]
+    method: String,
+    /// The request's path
+    #[arg(long, default_value = "/")]
+    path: String,
+    /// A request header, `name: value`; `host: …` is the authority
+    #[arg(long, value_name = "HEADER")]
+    header: Vec<String>,
+}
+
+/// Explains, and says by the exit status whether the request is let in.
+pub fn run(args: &Args) -> ExitCode {
+    match explain(args) {
+        Ok((text, allowed)) => {
+            output::result(&text);
+            if allowed {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(lines) => {
+            for line in lines.lines() {
+                output::message("error", line);
+            }
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn explain(args: &Args) -> Result<(String, bool), String> {
+    let now = match &args.at {
+        Some(text) => parse_time(text)
+            .ok_or_else(|| format!("--at {text}: is neither RFC 3339 nor a number of seconds"))?,
+        None => {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            UnixTime::default() + since.unwrap_or_default()
+        }
+    };
+    let mut policy = load(&args.config)?;
+    let given = use_key_files(&mut policy, &args.jwks)?;
+    let request = request(args)?;
+
+    let mut out = String::new();
+    let _ = writeln!(out, "request      {}", request.line());
+    let _ = writeln!(out, "as of        {now}");
+    let mut auth = Authenticator::new(policy, Stores::new(0), Rc::new(RustVerifier), now);
+    let mut say = |line: String| {
+        let _ = writeln!(out, "             {line}");
+    };
+    if args.online {
+        fetch::run(&mut auth, now, &mut say);
+    }
+    let (mut step, mut trace) = request.with_head(|head| auth.begin_traced(head, now));
+    if args.online && matches!(step, Step::NeedCallout(_)) {
+        // An unknown `kid` asks for a newer set.
+        fetch::run(&mut auth, now, &mut say);
+        (step, trace) = request.with_head(|head| auth.begin_traced(head, now));
+    }
+    let story = Story {
+        policy: auth.policy(),
+        trace: &trace,
+        token: request.bearer().and_then(|t| Token::read(t, auth.policy())),
+        length: request.bearer().map_or(0, str::len),
+        given: &given,
+        now,
+    };
+    story.tell(&mut out);
+    let allowed = decision(&step, &mut out);
+    Ok((out, allowed))
+}
+
+fn load(file: &Path) -> Result<Policy, String> {
+    let name = file.display();
+    let found = check::read(file)
+        .map_err(document::Fault::Io)
+        .and_then(|bytes| document::find(&bytes))
+        .map_err(|fault| format!("{name}: {fault}"))?;
+    if let [_, second, ..] = found.as_slice() {
+        return Err(format!(
+            "{name}: holds {} configurations (the second at {}); give a file with one",
+            found.len(),
+            second.place
+        ));
+    }
+    let found = found
+        .into_iter()
+        .next()
+        .ok_or_else(|| format!("{name}: is empty"))?;
+    let text = found
+        .text
+        .as_ref()
+        .map_err(|fault| format!("{name}: {fault}"))?;
+    let loaded = found.load(text);
+    for variable in &loaded.assumed {
+        output::message(
+            "note",
+            &format!("the variable {variable} is not set here, so its token matches nothing"),
+        );
+    }
+    match loaded.outcome {
+        Ok((policy, _)) => Ok(policy),
+        Err(errors) => Err(errors.to_string()),
+    }
+}
+
+/// Puts key sets from files in the place of those that would be fetched. Gives the file of each issuer.
+fn use_key_files(policy: &mut Policy, given: &[String]) -> Result<Vec<(String, String)>, String> {
+    let limits = policy.limits.jose();
+    let mut used = Vec::new();
+    for pair in given {
+        // An issuer may have a `=`; a file rarely does.
+        let (issuer, file) = pair
+            .rsplit_once('=')
+            .ok_or_else(|| format!("--jwks {pair}: must be ISSUER=FILE"))?;
+        let text = std::fs::read(file).map_err(|e| format!("{file}: can't be read: {e}"))?;
+        let set = KeySet::parse(&text, &limits)
+            .map_err(|e| format!("{file}: is no usable key set: {e:?}"))?;
+        let set = Rc::new(set);
+        let mut any = false;
+        for provider in &mut policy.providers {
+            if let ProviderKind::Oidc(oidc) = &mut provider.kind
+                && oidc.owns_issuer(issuer)
+            {
+                oidc.keys = KeyOrigin::Inline(set.clone());
+                any = true;
+            }
+        }
+        if !any {
+            return Err(format!(
+                "--jwks {pair}: no provider of the configuration has the issuer {issuer}"
+            ));
+        }
+        used.push((issuer.trim_end_matches('/').to_owned(), file.to_owned()));
+    }
+    Ok(used)
+}
+
+fn request(args: &Args) -> Result<Request, String> {
+    if let Some(file) = &args.request {
+        let name = file.display();
+        let text = check::read(file).map_err(|e| format!("{name}: can't be read: {e}"))?;
+        return Request::parse(&text).map_err(|e| format!("{name}: {e}"));
+    }
+    let mut request = Request::new(&args.method, &args.path, &args.header)
+        .map_err(|e| format!("--header: {e}"))?;
+    if let Some(token) = &args.token {
+        let file = match token.strip_prefix('@') {
+            Some(file) => Some(Path::new(file)),
+            None if token == "-" => Some(Path::new("-")),
+            None => None,
+        };
+        match file {
+            None => request.bear(token),
+            Some(file) => {
+                let name = file.display();
+                let text = check::read(file).map_err(|e| format!("{name}: can't be read: {e}"))?;
+                let text =
+                    String::from_utf8(text).map_err(|_| format!("{name}: is not UTF-8 text"))?;
+                request.bear(text.trim());
+            }
+        }
+    }
+    Ok(request)
+}
+
+fn parse_time(text: &str) -> Option<UnixTime> {
+    if let Ok(secs) = text.parse::<u64>() {
+        return Some(UnixTime::from_secs(secs));
+    }
+    let timestamp: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(timestamp.as_millisecond())
+        .ok()
+        .map(UnixTime::from_millis)
+}
+
+/// What a token says of itself; nothing of it proven.
+struct Token {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    typ: Option<String>,
+    claims: Claims,
+}
+
+impl Token {
+    fn read(token: &str, policy: &Policy) -> Option<Self> {
+        let limits = policy.limits.jose();
+        let jws = UntrustedJws::parse(token.as_bytes(), &limits).ok()?;
+        let payload = parse_strict(jws.payload(), limits.json_depth).ok()?;
+        Some(Self {
+            algorithm: jws.algorithm(),
+            kid: jws.kid().map(str::to_owned),
+            typ: jws.header().typ().map(str::to_owned),
+            claims: Claims::from_json(payload).ok()?,
+        })
+    }
+}
+
+struct Story<'s> {
+    policy: &'s Policy,
+    trace: &'s Trace,
+    token: Option<Token>,
+    /// Characters of the token.
+    length: usize,
+    given: &'s [(String, String)],
+    now: UnixTime,
+}
+
+impl Story<'_> {
+    fn tell(&self, out: &mut String) {
+        let _ = writeln!(
+            out,
+            "agent        {}",
+            self.trace.agent.as_deref().unwrap_or("none is named")
+        );
+        if self.trace.skipped {
+            let _ = writeln!(out, "skip rule    this request needs no credential");
+            return;
+        }
+        match self.trace.credential {
+            Err(code) => {
+                let _ = writeln!(out, "credential   {}", words(code));
+            }
+            Ok(TokenKind::Empty) => {
+                let _ = writeln!(out, "credential   none");
+            }
+            Ok(kind) => {
+                let _ = writeln!(
+                    out,
+                    "credential   {}, {} characters",
+                    kind.as_str(),
+                    self.length
+                );
+            }
+        }
+        if let Some(token) = &self.token {
+            self.tell_token(token, out);
+        }
+        for (index, verdict) in &self.trace.verdicts {
+            if let Some(provider) = self.policy.providers.get(*index) {
+                let _ = writeln!(
+                    out,
+                    "\nprovider {} {} ({})",
+                    index + 1,
+                    provider.name,
+                    provider.kind.type_name()
+                );
+                self.tell_provider(provider, verdict, out);
+            }
+        }
+        let asked = self.trace.verdicts.len();
+        let rest = self.policy.providers.len().saturating_sub(asked);
+        if asked > 0 && rest > 0 {
+            let _ = writeln!(
+                out,
+                "\nThe word of provider {asked} is final: {rest} more not asked."
+            );
+        }
+        out.push('\n');
+    }
+
+    fn tell_token(&self, token: &Token, out: &mut String) {
+        let claims = &token.claims;
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(out, "  {name:<10} {value}");
+        };
+        line(
+            "header",
+            format!(
+                "alg {}, kid {}, typ {}",
+                token.algorithm.name(),
+                quoted(token.kid.as_deref()),
+                quoted(token.typ.as_deref())
+            ),
+        );
+        line("iss", quoted(claims.issuer()));
+        line("sub", quoted(claims.subject()));
+        let email = claims
+            .get(&ClaimPath::Name("email".to_owned()))
+            .and_then(|v| v.as_str());
+        if email.is_some() {
+            let verified = match claims.email_verified() {
+                Some(true) => "verified",
+                Some(false) => "not verified",
+                None => "email_verified is missing",
+            };
+            line("email", format!("{}, {verified}", quoted(email)));
+        }
+        line("aud", list(claims.audience()));
+        if let Some(azp) = claims.authorized_party() {
+            line("azp", quoted(Some(azp)));
+        }
+        for (name, time) in [
+            ("iat", claims.issued_at()),
+            ("nbf", claims.not_before()),
+            ("exp", claims.expires_at()),
+        ] {
+            if let Some(time) = time {
+                line(name, format!("{time}, {}", self.relative(time)));
+            }
+        }
+    }
+
+    fn tell_provider(&self, provider: &Provider, verdict: &Verdict, out: &mut String) {
+        let mut say = |line: String| {
+            let _ = writeln!(out, "  {line}");
+        };
+        match &provider.kind {
+            ProviderKind::StaticToken(policy) => {
+                if matches!(verdict, Verdict::NotForMe) {
+                    say(format!(
+                        "the token is none of the {} it knows",
+                        policy.token_sha256.len()
+                    ));
+                }
+            }
+            ProviderKind::Oidc(oidc) => self.tell_oidc(oidc, verdict, &mut say),
+        }
+        say(match verdict {
+            Verdict::NotForMe => "not for me: the next provider is asked".to_owned(),
+            Verdict::Refused(code) => format!("refused: {}", words(*code)),
+            Verdict::Unavailable(code) => format!("unavailable: {}", words(*code)),
+            Verdict::Waits => {
+                "waits for the issuer's keys: give them with --jwks ISSUER=FILE, or fetch them with --online".to_owned()
+            }
+            Verdict::Verified(identity) => format!("verified: {}", identity.user_id()),
+        });
+        if let (Verdict::Verified(_), Some(globs)) = (verdict, &provider.agents) {
+            say(match self.trace.agent.as_deref() {
+                None => format!(
+                    "its identities may call {} only, and the request names no agent",
+                    list(globs.as_written())
+                ),
+                Some(agent) => match globs.matching(agent) {
+                    Some(glob) => {
+                        format!("its identities may call \"{agent}\", which matches \"{glob}\"")
+                    }
+                    None => format!(
+                        "its identities may not call \"{agent}\", only {}",
+                        list(globs.as_written())
+                    ),
+                },
+            });
+        }
+    }
+
+    fn tell_oidc(&self, oidc: &OidcPolicy, verdict: &Verdict, say: &mut dyn FnMut(String)) {
+        let Some(token) = &self.token else {
+            if matches!(verdict, Verdict::NotForMe) {
+                say("the credential is no JWT".to_owned());
+            }
+            return;
+        };
+        let claims = &token.claims;
+        let mine = claims.issuer().is_some_and(|iss| oidc.owns_issuer(iss));
+        say(format!(
+            "issuer {} {} the token's",
+            quoted(Some(&oidc.issuer)),
+            if mine { "is" } else { "is not" }
+        ));
+        if !mine {
+            return;
+        }
+        if matches!(verdict, Verdict::NotForMe) {
+            say(
+                "an earlier or later provider of the same issuer owns this token by its audience"
+                    .to_owned(),
+            );
+            return;
+        }
+        if let KeyOrigin::Inline(set) = &oidc.keys {
+            let from = self
+                .given
+                .iter()
+                .find(|(issuer, _)| *issuer == oidc.issuer)
+                .map_or("the configuration", |(_, file)| file.as_str());
+            let found = match set.select(token.kid.as_deref(), token.algorithm) {
+                Ok(key) => format!("found, kid {}", quoted(key.kid())),
+                Err(_) => "none that fits this token's header".to_owned(),
+            };
+            say(format!(
+                "key: {found}, among {} from {from}",
+                set.keys().len()
+            ));
+        }
+        // The core looks at keys, signature and claims in this order, so a verdict on claims says that the
+        // signature is genuine.
+        let genuine = match verdict {
+            Verdict::Verified(_) => true,
+            Verdict::Refused(code) => {
+                code.reason() == Reason::Rejected || *code == Code::MissingExpiry
+            }
+            _ => false,
+        };
+        if !genuine {
+            return;
+        }
+        say("signature: genuine".to_owned());
+        say(format!(
+            "audience: {} of {}",
+            if oidc.owns_audience(claims) {
+                "one"
+            } else {
+                "none"
+            },
+            list(&oidc.audiences)
+        ));
+        if let Some(allowed) = &oidc.allowed_subjects {
+            let email = claims
+                .get(&ClaimPath::Name("email".to_owned()))
+                .and_then(|v| v.as_str());
+            let matching =
+                |text: Option<&str>| text.and_then(|t| allowed.matching(t)).map(str::to_owned);
+            say(match (matching(claims.subject()), matching(email)) {
+                (Some(glob), _) => format!("allowed_subjects: sub matches \"{glob}\""),
+                (None, Some(glob)) => format!(
+                    "allowed_subjects: sub matches none, email matches \"{glob}\"{}",
+                    if oidc.require_email_verified {
+                        " and must be verified"
+                    } else {
+                        ""
+                    }
+                ),
+                (None, None) => "allowed_subjects: neither sub nor email matches any".to_owned(),
+            });
+        }
+    }
+
+    fn relative(&self, time: UnixTime) -> String {
+        if time >= self.now {
+            format!("in {}", rough(time.since(self.now)))
+        } else {
+            format!("{} ago", rough(self.now.since(time)))
+        }
+    }
+}
+
+/// The last words: what goes on the wire.
+fn decision(step: &Step, out: &mut String) -> bool {
+    match step {
+        Step::NeedCallout(_) => {
+            let _ = writeln!(out, "decision     none yet: the issuer's keys are needed");
+            false
+        }
+        Step::Done(Decision::Allow(allow)) => {
+            let _ = writeln!(out, "decision     allow");
+            for name in &allow.remove {
+                let _ = writeln!(out, "  remove     {}", String::from_utf8_lossy(name));
+            }
+            for (name, value) in &allow.set {
+                let _ = writeln!(out, "  set        {name}: {value}");
+            }
+            true
+        }
+        Step::Done(Decision::Deny(denial)) => {
+            let reason = denial.code.reason();
+            let _ = writeln!(
+                out,
+                "decision     {}, reason {reason}, code {}",
+                denial.status, denial.code
+            );
+            for (name, value) in &denial.headers {
+                let _ = writeln!(out, "  {name}: {value}");
+            }
+            let _ = writeln!(out, "  {}", denial.body);
+            false
+        }
+    }
+}
+
+fn words(code: Code) -> String {
+    format!("{code}: {}", code.meaning().trim())
+}
+
+/// Quoted and escaped: a token's text may hold anything.
+fn quoted(text: Option<&str>) -> String {
+    text.map_or_else(|| "missing".to_owned(), |t| format!("{t:?}"))
+}
+
+fn list(items: &[String]) -> String {
+    let quoted: Vec<String> = items.iter().map(|i| format!("{i:?}")).collect();
+    quoted.join(", ")
+}
+
+fn rough(duration: Duration) -> String {
+    let secs = duration.as_secs();
+    match secs {
+        0..120 => format!("{secs}s"),
+        120..7200 => format!("{}m", secs / 60),
+        7200..172_800 => format!("{}h", secs / 3600),
+        _ => format!("{}d", secs / 86_400),
+    }
+}

@@ -1,0 +1,69 @@
+//! Sending the core's callouts for real: `explain --online`.
+
+use portcullis_core::Authenticator;
+use portcullis_core::callout::{Callout, CalloutFailure, CalloutReply, HttpResponse};
+use portcullis_core::time::UnixTime;
+use ureq::Agent;
+
+/// Sends every fetch that is due, and says of each what became of it.
+pub fn run(auth: &mut Authenticator, now: UnixTime, say: &mut dyn FnMut(String)) {
+    // Discovery, then keys; bounded, so that an issuer that sends us round in circles ends too.
+    for _ in 0..32 {
+        let Some(next) = auth.poll_callout(now) else {
+            return;
+        };
+        let callout = next.callout;
+        let url = format!("{}://{}{}", callout.scheme, callout.authority, callout.path);
+        match send(&callout, &url) {
+            Ok((status, headers, body)) => {
+                say(format!("fetched {url}: {status}, {} bytes", body.len()));
+                let headers: Vec<(&[u8], &[u8])> = headers
+                    .iter()
+                    .map(|(n, v)| (n.as_bytes(), v.as_slice()))
+                    .collect();
+                let response = HttpResponse {
+                    status,
+                    headers: &headers,
+                    body: &body,
+                };
+                auth.reply(next.id, CalloutReply::Response(response), now);
+            }
+            Err((failure, words)) => {
+                say(format!("can't fetch {url}: {words}"));
+                auth.reply(next.id, CalloutReply::Failed(failure), now);
+            }
+        }
+    }
+}
+
+type Response = (u16, Vec<(String, Vec<u8>)>, Vec<u8>);
+
+fn send(callout: &Callout, url: &str) -> Result<Response, (CalloutFailure, String)> {
+    // As in the proxy: no redirects, and a status is an answer like any other.
+    let agent: Agent = Agent::config_builder()
+        .timeout_global(Some(callout.timeout))
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let mut request = agent.get(url);
+    for (name, value) in &callout.headers {
+        request = request.header(name, value);
+    }
+    let mut response = request
+        .call()
+        .map_err(|e| (CalloutFailure::NoResponse, e.to_string()))?;
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(n, v)| (n.as_str().to_owned(), v.as_bytes().to_vec()))
+        .collect();
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(callout.max_body as u64)
+        .read_to_vec()
+        .map_err(|e| (CalloutFailure::TooLarge, e.to_string()))?;
+    Ok((response.status().as_u16(), headers, body))
+}
