@@ -15,6 +15,9 @@ pub fn schema() -> Value {
     let generator = SchemaSettings::draft2020_12().into_generator();
     let mut schema = generator.into_root_schema_for::<Config>().to_value();
     refuse_null(&mut schema);
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("title".into(), json!("Portcullis"));
+    }
     schema
 }
 

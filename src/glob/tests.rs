@@ -326,7 +326,7 @@ fn agrees_with_the_reference_on_generated_globs() {
     ];
     let mut random = Random(20_261_122);
     let (mut good, mut hits) = (0, 0);
-    for _ in 0..4_000 {
+    for _ in 0..2_000 {
         let glob = random.text(&tokens, 6);
         let compiled = Globs::new([&glob]).ok();
         assert_eq!(
@@ -356,10 +356,10 @@ fn agrees_with_the_reference_on_generated_globs() {
         }
     }
     assert!(
-        good > 1_000,
+        good > 500,
         "{good} good globs are too few to mean anything"
     );
-    assert!(hits > 2_000, "{hits} hits are too few to mean anything");
+    assert!(hits > 1_000, "{hits} hits are too few to mean anything");
 }
 
 #[test]
