@@ -15,7 +15,7 @@ use portcullis_core::time::UnixTime;
 use portcullis_core::{Authenticator, NeedCallout};
 use portcullis_host::abi::BufferType;
 use portcullis_host::shared_fetch::{Look, Verdict};
-use portcullis_host::{callouts, hostcalls, log};
+use portcullis_host::{callouts, hostcalls, log, plugin_config};
 
 use crate::request;
 use crate::vm::Common;
@@ -80,7 +80,7 @@ impl Root {
         let loaded = hostcalls::buffer(BufferType::PluginConfiguration, size)
             .map_err(|status| format!("the host did not hand out the configuration: {status}"))
             .and_then(|text| {
-                config::load(&text, &|name| std::env::var(name).ok()).map_err(|e| e.to_string())
+                config::load(&plugin_config::json(&text), &|name| std::env::var(name).ok()).map_err(|e| e.to_string())
             });
         let now = hostcalls::now();
         let (policy, warnings, now) = match (loaded, now) {
