@@ -5,6 +5,13 @@
 //! differs from a label is an exception with a reason in
 //! `vectors.exceptions.json`, or it is a failure.
 
+#![allow(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use portcullis_core::jose::{

@@ -256,6 +256,11 @@ impl Read for u64 {
             let whole = double >= 0.0 && double.fract() == 0.0 && double < 9e15;
             whole.then_some(double as u64)
         });
+        if whole.is_none() && value.is_number() {
+            let (expected, found) = (Self::EXPECTED, "a fraction or a negative number");
+            errors.push(at, Problem::WrongType { expected, found });
+            return None;
+        }
         whole.or_else(|| wrong_type(value, at, errors))
     }
 }
