@@ -231,21 +231,25 @@ impl Authenticator {
         None
     }
 
-    /// What became of a callout. Unknown and late ids are ignored.
-    pub fn reply(&mut self, id: CalloutId, reply: CalloutReply<'_>, now: UnixTime) {
+    /// What became of a callout, and whether it was of use: a 200 with a body that is no key set is not. Unknown and late
+    /// ids are ignored.
+    pub fn reply(&mut self, id: CalloutId, reply: CalloutReply<'_>, now: UnixTime) -> bool {
         let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) else {
-            return;
+            return true;
         };
         let (_, source_id) = self.in_flight.swap_remove(place);
         let mut stores = self.stores.borrow_mut();
         if let Some(source) = stores.keys.get_mut(source_id)
             && let Some(outcome) = source.reply(reply, now, &self.live.policy.limits)
         {
+            let of_use = matches!(outcome, FetchOutcome::Fetched { .. });
             self.finished.push_back(Finished {
                 source: source.name().to_owned(),
                 outcome,
             });
+            return of_use;
         }
+        true
     }
 
     /// Another worker has the lease of this fetch until then.

@@ -233,9 +233,10 @@ impl Root {
         let millis = u64::try_from(now.since(sent.sent_at).as_millis()).unwrap_or(u64::MAX);
         common.metrics.record(Id::CalloutMs, millis);
         let problem = callouts::receive(num_headers, body_size, sent.max_body, |reply| {
-            auth.reply(sent.id, reply, now);
+            let of_use = auth.reply(sent.id, reply, now);
             match reply {
-                CalloutReply::Response(r) if matches!(r.status, 200 | 304) => None,
+                CalloutReply::Response(_) if of_use => None,
+                CalloutReply::Response(r) if matches!(r.status, 200 | 304) => Some("the answer is not usable".to_owned()),
                 CalloutReply::Response(r) => Some(format!("status {}", r.status)),
                 CalloutReply::Failed(failure) => Some(format!("{failure:?}")),
             }
