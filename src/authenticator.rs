@@ -28,6 +28,7 @@ use crate::reason::Code;
 use crate::request::RequestHead;
 use crate::time::UnixTime;
 use crate::tokens::TokenCache;
+use crate::trace::{Trace, Verdict};
 
 /// What is safe to keep over reloads, shared by the root contexts of one VM: key sets, verified tokens, counters.
 #[derive(Debug)]
@@ -169,10 +170,24 @@ impl Authenticator {
     /// Judges a request, or says what that has to wait for.
     pub fn begin(&mut self, head: &RequestHead<'_>, now: UnixTime) -> Step {
         let inputs = Inputs::take(&self.live.policy, head);
-        self.judge(inputs, None, now)
+        self.judge(inputs, None, now, None)
     }
 
-    fn judge(&self, inputs: Inputs<'_>, waited: Option<Waited>, now: UnixTime) -> Step {
+    /// As [`Self::begin`], and says how it came about.
+    pub fn begin_traced(&mut self, head: &RequestHead<'_>, now: UnixTime) -> (Step, Trace) {
+        let inputs = Inputs::take(&self.live.policy, head);
+        let mut trace = inputs.trace();
+        let step = self.judge(inputs, None, now, Some(&mut trace.verdicts));
+        (step, trace)
+    }
+
+    fn judge(
+        &self,
+        inputs: Inputs<'_>,
+        waited: Option<Waited>,
+        now: UnixTime,
+        verdicts: Option<&mut Vec<(usize, Verdict)>>,
+    ) -> Step {
         let live = match &waited {
             Some(w) => w.live.clone(),
             None => self.live.clone(),
@@ -184,6 +199,7 @@ impl Authenticator {
             verifier: &*self.verifier,
             now,
             waited: waited.as_ref(),
+            verdicts,
         };
         match judge.run(&inputs) {
             Ok(decision) => Step::Done(decision),
@@ -231,21 +247,25 @@ impl Authenticator {
         None
     }
 
-    /// What became of a callout. Unknown and late ids are ignored.
-    pub fn reply(&mut self, id: CalloutId, reply: CalloutReply<'_>, now: UnixTime) {
+    /// What became of a callout, and whether it was of use: a 200 with a body that is no key set is not. Unknown and late
+    /// ids are ignored.
+    pub fn reply(&mut self, id: CalloutId, reply: CalloutReply<'_>, now: UnixTime) -> bool {
         let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) else {
-            return;
+            return true;
         };
         let (_, source_id) = self.in_flight.swap_remove(place);
         let mut stores = self.stores.borrow_mut();
         if let Some(source) = stores.keys.get_mut(source_id)
             && let Some(outcome) = source.reply(reply, now, &self.live.policy.limits)
         {
+            let of_use = matches!(outcome, FetchOutcome::Fetched { .. });
             self.finished.push_back(Finished {
                 source: source.name().to_owned(),
                 outcome,
             });
+            return of_use;
         }
+        true
     }
 
     /// Another worker has the lease of this fetch until then.
@@ -386,7 +406,7 @@ impl NeedCallout {
 
     /// Judges the request with what has come since.
     pub fn resume(self, auth: &mut Authenticator, now: UnixTime) -> Step {
-        auth.judge(self.inputs, Some(self.waited), now)
+        auth.judge(self.inputs, Some(self.waited), now, None)
     }
 
     /// Refuses the request without waiting on: the host can't hold it, or has lost it.
@@ -398,6 +418,7 @@ impl NeedCallout {
             verifier: &*auth.verifier,
             now,
             waited: Some(&self.waited),
+            verdicts: None,
         };
         Step::Done(judge.refuse(&self.inputs, code))
     }
@@ -411,6 +432,7 @@ impl NeedCallout {
             verifier: &*auth.verifier,
             now,
             waited: Some(&self.waited),
+            verdicts: None,
         };
         match judge.refuse(&self.inputs, Code::Cancelled) {
             crate::decision::Decision::Deny(denial) => denial.audit,

@@ -20,6 +20,7 @@ use crate::provider::{Answer, static_token};
 use crate::reason::Code;
 use crate::request::{RequestHead, canonical_path};
 use crate::time::UnixTime;
+use crate::trace::{Trace, Verdict};
 
 /// Octets of a path in an audit event. The rest of a longer one says nothing more about who called what.
 const MAX_AUDIT_PATH: usize = 1024;
@@ -84,6 +85,16 @@ impl<'a> Inputs<'a> {
         }
     }
 
+    /// What is known before any provider is asked.
+    pub(crate) fn trace(&self) -> Trace {
+        Trace {
+            skipped: self.skip,
+            agent: self.agent.clone(),
+            credential: self.credential.as_ref().map(Credential::kind).map_err(|c| *c),
+            verdicts: Vec::new(),
+        }
+    }
+
     fn token_kind(&self) -> TokenKind {
         match &self.credential {
             Ok(credential) => credential.kind(),
@@ -109,6 +120,8 @@ pub(crate) struct Judge<'j> {
     pub verifier: &'j dyn SignatureVerifier,
     pub now: UnixTime,
     pub waited: Option<&'j Waited>,
+    /// Where to write down what the providers say; `None` on a proxy.
+    pub verdicts: Option<&'j mut Vec<(usize, Verdict)>>,
 }
 
 /// A JWT on its way along the chain, read when the first provider asks for it.
@@ -166,6 +179,21 @@ impl<'j> Judge<'j> {
         self.deny(inputs, code, Known::default())
     }
 
+    fn note(&mut self, index: usize, answer: &Answer) {
+        if let Some(verdicts) = &mut self.verdicts {
+            verdicts.push((
+                index,
+                match answer {
+                    Answer::NotForMe => Verdict::NotForMe,
+                    Answer::Refused(code) => Verdict::Refused(*code),
+                    Answer::Unavailable(code, _) => Verdict::Unavailable(*code),
+                    Answer::Verified(identity) => Verdict::Verified(identity.clone()),
+                    Answer::Pending(_) => Verdict::Waits,
+                },
+            ));
+        }
+    }
+
     /// Asks the providers in turn until one says anything but "not for me".
     fn chain(&mut self, token: &str, known: &mut Known<'j>) -> Answer {
         let live = self.live;
@@ -182,6 +210,7 @@ impl<'j> Judge<'j> {
                         Jwt::Read(presented, owner) if owner == Some(i) => {
                             let answer = self.oidc(policy, i, token, presented, known);
                             known.provider = Some(provider);
+                            self.note(i, &answer);
                             return answer;
                         }
                         other => {
@@ -192,6 +221,7 @@ impl<'j> Judge<'j> {
                 }
                 ProviderKind::Oidc(_) => Answer::NotForMe,
             };
+            self.note(i, &answer);
             if !matches!(answer, Answer::NotForMe) {
                 // A mangled token is nobody's in particular: the chain refuses it, not this provider.
                 if !matches!(answer, Answer::Refused(_)) {

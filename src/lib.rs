@@ -29,6 +29,7 @@ pub mod reason;
 pub mod request;
 pub mod time;
 pub mod tokens;
+pub mod trace;
 pub mod url;
 
 pub use authenticator::{Authenticator, NeedCallout, Stores};

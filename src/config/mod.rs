@@ -16,6 +16,8 @@ mod key_set;
 mod provider;
 mod raw;
 mod read;
+#[cfg(feature = "schema")]
+mod schema;
 
 use sha2::{Digest, Sha256};
 
@@ -25,6 +27,8 @@ pub use self::raw::{
     AgentConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig, LimitsConfig, ProviderConfig, Sink,
     UnavailableStatus,
 };
+#[cfg(feature = "schema")]
+pub use self::schema::{markdown, schema};
 pub use self::read::{Many, NotOffered, Secret, Span};
 use self::read::{Errors, Path, Read};
 use crate::policy::Policy;
