@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::callout::{Callout, CalloutId, CalloutReply};
-use crate::decision::Step;
+use crate::decision::{Decision, Step};
 use crate::jose::verify::SignatureVerifier;
 use crate::judge::{HeaderNames, Inputs, Judge};
 use crate::keys::source::FetchOutcome;
@@ -53,6 +53,11 @@ impl Stores {
             last_callout: 0,
             seed,
         }))
+    }
+
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
     }
 }
 
@@ -205,8 +210,9 @@ impl Authenticator {
             Ok(decision) => Step::Done(decision),
             Err(source) => {
                 let attempts = stores.keys.get(source).map_or(0, |s| s.attempts());
-                drop(stores);
+                let mut stores = stores;
                 let waited = waited.unwrap_or_else(|| Waited {
+                    seq: stores.next_seq(),
                     deadline: now + live.policy.callouts.timeout,
                     live,
                     source,
@@ -372,6 +378,8 @@ pub(crate) struct Waited {
     pub attempts: u64,
     pub deadline: UnixTime,
     pub began: UnixTime,
+    /// The number of its audit event: taken once, however often it is asked again.
+    pub seq: u64,
 }
 
 /// A request that waits for a fetch. It owns all it needs and keeps the policy it began with; asking consumes it, so a
@@ -435,8 +443,8 @@ impl NeedCallout {
             verdicts: None,
         };
         match judge.refuse(&self.inputs, Code::Cancelled) {
-            crate::decision::Decision::Deny(denial) => denial.audit,
-            crate::decision::Decision::Allow(_) => None,
+            Decision::Deny(denial) => denial.audit,
+            Decision::Allow(_) => None,
         }
     }
 }
