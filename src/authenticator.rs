@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::callout::{Callout, CalloutId, CalloutReply};
-use crate::decision::Step;
+use crate::decision::{Decision, Step};
 use crate::jose::verify::SignatureVerifier;
 use crate::judge::{HeaderNames, Inputs, Judge};
 use crate::keys::source::FetchOutcome;
@@ -53,6 +53,11 @@ impl Stores {
             last_callout: 0,
             seed,
         }))
+    }
+
+    pub(crate) fn next_seq(&mut self) -> u64 {
+        self.seq += 1;
+        self.seq
     }
 }
 
@@ -205,8 +210,9 @@ impl Authenticator {
             Ok(decision) => Step::Done(decision),
             Err(source) => {
                 let attempts = stores.keys.get(source).map_or(0, |s| s.attempts());
-                drop(stores);
+                let mut stores = stores;
                 let waited = waited.unwrap_or_else(|| Waited {
+                    seq: stores.next_seq(),
                     deadline: now + live.policy.callouts.timeout,
                     live,
                     source,
@@ -247,21 +253,25 @@ impl Authenticator {
         None
     }
 
-    /// What became of a callout. Unknown and late ids are ignored.
-    pub fn reply(&mut self, id: CalloutId, reply: CalloutReply<'_>, now: UnixTime) {
+    /// What became of a callout, and whether it was of use: a 200 with a body that is no key set is not. Unknown and late
+    /// ids are ignored.
+    pub fn reply(&mut self, id: CalloutId, reply: CalloutReply<'_>, now: UnixTime) -> bool {
         let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) else {
-            return;
+            return true;
         };
         let (_, source_id) = self.in_flight.swap_remove(place);
         let mut stores = self.stores.borrow_mut();
         if let Some(source) = stores.keys.get_mut(source_id)
             && let Some(outcome) = source.reply(reply, now, &self.live.policy.limits)
         {
+            let of_use = matches!(outcome, FetchOutcome::Fetched { .. });
             self.finished.push_back(Finished {
                 source: source.name().to_owned(),
                 outcome,
             });
+            return of_use;
         }
+        true
     }
 
     /// Another worker has the lease of this fetch until then.
@@ -368,6 +378,8 @@ pub(crate) struct Waited {
     pub attempts: u64,
     pub deadline: UnixTime,
     pub began: UnixTime,
+    /// The number of its audit event: taken once, however often it is asked again.
+    pub seq: u64,
 }
 
 /// A request that waits for a fetch. It owns all it needs and keeps the policy it began with; asking consumes it, so a
@@ -431,8 +443,8 @@ impl NeedCallout {
             verdicts: None,
         };
         match judge.refuse(&self.inputs, Code::Cancelled) {
-            crate::decision::Decision::Deny(denial) => denial.audit,
-            crate::decision::Decision::Allow(_) => None,
+            Decision::Deny(denial) => denial.audit,
+            Decision::Allow(_) => None,
         }
     }
 }

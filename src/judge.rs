@@ -450,8 +450,10 @@ impl<'j> Judge<'j> {
     }
 
     fn next_seq(&mut self) -> u64 {
-        self.stores.seq += 1;
-        self.stores.seq
+        match self.waited {
+            Some(waited) => waited.seq,
+            None => self.stores.next_seq(),
+        }
     }
 
     /// The proxy's request id, or one of our own where it has none.

@@ -1,6 +1,6 @@
 //! From the configuration as written to the policy that requests are judged by.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
@@ -212,7 +212,7 @@ impl Compiler<'_> {
     /// A name for each provider: the written one, else the type, else the type with a number.
     fn names(&mut self, auth: &AuthConfig, at: &Path<'_>) -> Vec<String> {
         let providers = auth.providers.as_deref().unwrap_or_default();
-        let mut taken: HashMap<&str, usize> = HashMap::new();
+        let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
         for (i, name) in providers
             .iter()
             .enumerate()
@@ -231,7 +231,7 @@ impl Compiler<'_> {
                 taken.insert(name, i);
             }
         }
-        let mut counts: HashMap<&str, usize> = HashMap::new();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         let mut names = Vec::with_capacity(providers.len());
         for provider in providers {
             if let Some(name) = &provider.name {

@@ -10,7 +10,7 @@
 //!
 //! Invariant: a set in force is only ever replaced by a whole good one.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub struct KeySource {
     retry_at: UnixTime,
     refetch_wanted: bool,
     refetched_at: Option<UnixTime>,
-    unknown_kids: HashSet<String>,
+    unknown_kids: BTreeSet<String>,
 }
 
 #[derive(Debug)]
@@ -53,6 +53,8 @@ struct InForce {
     fetched_at: UnixTime,
     refresh_at: UnixTime,
     etag: Option<String>,
+    /// As it was fetched, to hand on to workers that have none.
+    text: Rc<str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +104,9 @@ struct Shared {
     source: String,
     fetched_at: u64,
     etag: Option<String>,
-    keys: String,
+    /// What discovery said, so that the next refresh may be any worker's.
+    jwks_uri: Option<String>,
+    keys: Rc<str>,
 }
 
 /// How an attempt ended, for the other workers.
@@ -139,7 +143,7 @@ impl KeySource {
             retry_at: UnixTime::default(),
             refetch_wanted: false,
             refetched_at: None,
-            unknown_kids: HashSet::new(),
+            unknown_kids: BTreeSet::new(),
         }
     }
 
@@ -314,31 +318,27 @@ impl KeySource {
                 }
             }
             Step::Jwks => {
-                let etag = response.header("etag").map(str::to_owned);
-                let (keys, text) = match (response.status, &self.in_force) {
-                    (200, _) => match KeySet::parse(response.body, &limits.jose()) {
-                        Ok(keys) => (Rc::new(keys), Some(response.body)),
-                        Err(_) => return Some(self.failed(now)),
+                let (keys, text, etag) = match (response.status, &self.in_force) {
+                    (200, _) => match (KeySet::parse(response.body, &limits.jose()), std::str::from_utf8(response.body)) {
+                        (Ok(keys), Ok(text)) => (
+                            Rc::new(keys),
+                            Rc::from(text),
+                            response.header("etag").map(str::to_owned),
+                        ),
+                        _ => return Some(self.failed(now)),
                     },
-                    (304, Some(f)) if f.etag.is_some() => (f.keys.clone(), None),
+                    (304, Some(f)) if f.etag.is_some() => (f.keys.clone(), f.text.clone(), f.etag.clone()),
                     _ => return Some(self.failed(now)),
-                };
-                let etag = match text {
-                    Some(_) => etag,
-                    None => self.in_force.as_ref().and_then(|f| f.etag.clone()),
                 };
                 let document = serde_json::to_vec(&Shared {
                     source: self.name.clone(),
                     fetched_at: now.as_millis(),
                     etag: etag.clone(),
-                    // Empty says: what you have is still right.
-                    keys: text
-                        .and_then(|t| std::str::from_utf8(t).ok())
-                        .unwrap_or_default()
-                        .to_owned(),
+                    jwks_uri: self.jwks_uri.as_ref().map(|(url, _)| url.to_string()),
+                    keys: text.clone(),
                 })
                 .unwrap_or_default();
-                self.put_in_force(keys, etag, now);
+                self.put_in_force(keys, text, etag, now);
                 Some(FetchOutcome::Fetched { document, at: now })
             }
         }
@@ -353,18 +353,13 @@ impl KeySource {
         if shared.source != self.name || self.fetched_at().is_some_and(|mine| mine >= at) {
             return false;
         }
-        let keys = if shared.keys.is_empty() {
-            match &self.in_force {
-                Some(f) if f.etag == shared.etag => f.keys.clone(),
-                _ => return false,
-            }
-        } else {
-            match KeySet::parse(shared.keys.as_bytes(), &limits.jose()) {
-                Ok(keys) => Rc::new(keys),
-                Err(_) => return false,
-            }
+        let Ok(keys) = KeySet::parse(shared.keys.as_bytes(), &limits.jose()) else {
+            return false;
         };
-        self.put_in_force(keys, shared.etag, at);
+        if let Some(url) = shared.jwks_uri.and_then(|u| Url::parse(&u).ok()) {
+            self.jwks_uri = Some((url, at));
+        }
+        self.put_in_force(Rc::new(keys), shared.keys, shared.etag, at);
         true
     }
 
@@ -378,7 +373,7 @@ impl KeySource {
         }
     }
 
-    fn put_in_force(&mut self, keys: Rc<KeySet>, etag: Option<String>, at: UnixTime) {
+    fn put_in_force(&mut self, keys: Rc<KeySet>, text: Rc<str>, etag: Option<String>, at: UnixTime) {
         // Refreshed after 80 % of the time it is fresh, give or take 10 %: before it expires, and not all workers and
         // hosts at once.
         let ttl = self.spec.cache_ttl;
@@ -389,6 +384,7 @@ impl KeySource {
             fetched_at: at,
             refresh_at,
             etag,
+            text,
         });
         self.fetch = Fetch::Idle;
         self.attempts += 1;

@@ -98,6 +98,13 @@ def test_two_static_tokens(shared):
     assert stack.request(token="token-three").status == 401
 
 
+def test_providers_without_a_name_are_told_apart(shared):
+    unnamed = [{k: v for k, v in static(token=token).items() if k != "name"} for token in ("token-one", "token-two")]
+    stack = shared.stack(plugin(*unnamed))
+    stack.allowed(stack.request(token="token-one"), provider="static_token")
+    stack.allowed(stack.request(token="token-two"), provider="static_token-2")
+
+
 # required: false
 
 

@@ -35,7 +35,6 @@ CASES = {
     "no-issuer": (plugin(without("issuer")), ["auth.providers[0].settings", "issuer"]),
     "no-provider": (plugin(), ["auth.providers"]),
     "duplicate-name": (plugin({**oidc(), "name": "a"}, {**oidc(), "name": "a"}), ["auth.providers[1].name"]),
-    "duplicate-default-name": (plugin(oidc(), oidc()), ["auth.providers[1]"]),
     "bad-skip": (plugin(oidc(), skip=["/healthz"]), ["auth.skip[0]"]),
     "uncanonical-skip": (plugin(oidc(), skip=["GET /healthz", "GET /a/../b"]), ["auth.skip[1]"]),
     "bad-duration": (plugin(oidc(clock_skew="30 parsecs")), ["auth.providers[0].settings.clock_skew"]),

@@ -134,8 +134,18 @@ def test_a_token_in_a_cookie_or_a_proxy_header_is_no_credential(stack, issuer):
 
 def test_pipelined_requests_are_judged_one_by_one(stack, issuer):
     """An accepted request must not carry the next one on its back."""
-    good = encode(headers=[("Authorization", f"Bearer {issuer.token()}")])
-    bad = encode(target="/rest/fraud")
+    good = encode(target="/rest/one", headers=[("Authorization", f"Bearer {issuer.token()}")])
+    bad = encode(target="/rest/two")
     with stack.connect() as connection:
-        connection.send(good + bad + good)
-        assert [connection.receive().status for _ in range(3)] == [200, 401, 200]
+        connection.send(good + bad)
+        assert [connection.receive().status for _ in range(2)] == [200, 401]
+    paths = [s["path"] for s in stack.upstream.seen]
+    assert "/rest/one" in paths and "/rest/two" not in paths
+
+
+def test_a_connection_can_be_used_again_after_a_refusal(stack, issuer):
+    with stack.connect() as connection:
+        assert connection.request().status == 401
+        answer = connection.request(headers=[("Authorization", f"Bearer {issuer.token()}")])
+        stack.allowed(answer, user_id="agent-planner")
+        assert connection.request().status == 401

@@ -8,6 +8,4 @@ pub mod request;
 pub mod root;
 pub mod vm;
 
-use vm::Portcullis;
-
-portcullis_host::export_filter!(Portcullis);
+portcullis_host::export_filter!(crate::vm::Portcullis);

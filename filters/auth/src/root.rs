@@ -15,7 +15,7 @@ use portcullis_core::time::UnixTime;
 use portcullis_core::{Authenticator, NeedCallout};
 use portcullis_host::abi::BufferType;
 use portcullis_host::shared_fetch::{Look, Verdict};
-use portcullis_host::{callouts, hostcalls, log};
+use portcullis_host::{callouts, hostcalls, log, plugin_config};
 
 use crate::request;
 use crate::vm::Common;
@@ -80,7 +80,7 @@ impl Root {
         let loaded = hostcalls::buffer(BufferType::PluginConfiguration, size)
             .map_err(|status| format!("the host did not hand out the configuration: {status}"))
             .and_then(|text| {
-                config::load(&text, &|name| std::env::var(name).ok()).map_err(|e| e.to_string())
+                config::load(&plugin_config::json(&text), &|name| std::env::var(name).ok()).map_err(|e| e.to_string())
             });
         let now = hostcalls::now();
         let (policy, warnings, now) = match (loaded, now) {
@@ -233,9 +233,10 @@ impl Root {
         let millis = u64::try_from(now.since(sent.sent_at).as_millis()).unwrap_or(u64::MAX);
         common.metrics.record(Id::CalloutMs, millis);
         let problem = callouts::receive(num_headers, body_size, sent.max_body, |reply| {
-            auth.reply(sent.id, reply, now);
+            let of_use = auth.reply(sent.id, reply, now);
             match reply {
-                CalloutReply::Response(r) if matches!(r.status, 200 | 304) => None,
+                CalloutReply::Response(_) if of_use => None,
+                CalloutReply::Response(r) if matches!(r.status, 200 | 304) => Some("the answer is not usable".to_owned()),
                 CalloutReply::Response(r) => Some(format!("status {}", r.status)),
                 CalloutReply::Failed(failure) => Some(format!("{failure:?}")),
             }

@@ -24,7 +24,6 @@ macro_rules! export_filter {
     ($filter:ty) => {
         #[cfg(target_arch = "wasm32")]
         mod proxy_wasm_exports {
-            use super::*;
             use $crate::exports::Filter;
 
             /// Says which ABI this is; never called.

@@ -14,6 +14,7 @@ pub mod hostcalls;
 pub mod log;
 pub mod metrics;
 pub mod pairs;
+pub mod plugin_config;
 mod protobuf;
 pub mod shared_fetch;
 pub mod status;

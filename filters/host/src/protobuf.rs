@@ -82,8 +82,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_are_what_protoc_writes() {
-        // protoc --encode, with a text of 300 bytes for a length of two.
+    fn arguments_are_as_the_encoding_says() {
+        // By hand from the encoding, with a text of 300 bytes for a length of two. Envoy is asked for real when a VM starts.
         let bytes = verify_signature_arguments("sha256", &[1, 2], &[3], &[b'x'; 300]);
         let mut expected = b"\x0a\x06sha256\x12\x02\x01\x02\x1a\x01\x03\x22\xac\x02".to_vec();
         expected.extend_from_slice(&[b'x'; 300]);
