@@ -94,7 +94,7 @@ codes! {
 
     /// The token's `exp` has passed (RFC 7519 section 4.1.4).
     Expired = "expired" in Rejected;
-    /// The token's `nbf` lies ahead (RFC 7519 section 4.1.5), or its `iat` does.
+    /// The token's `nbf` lies ahead (RFC 7519 section 4.1.5), or, where `max_token_age` is set, its `iat` does.
     NotYetValid = "not_yet_valid" in Rejected;
     /// The token's `iat` is further back than `max_token_age` allows, or missing where that is set.
     TooOld = "too_old" in Rejected;
@@ -108,8 +108,6 @@ codes! {
     ClaimNotAllowed = "claim_not_allowed" in Rejected;
     /// The claim that names the caller is missing or not a usable string.
     MissingSubject = "missing_subject" in Rejected;
-    /// The token is not one of those that `static_token` holds.
-    UnknownToken = "unknown_token" in Rejected;
 
     /// More than one `Authorization` header, or two credentials of one kind.
     AmbiguousCredentials = "ambiguous_credentials" in Invalid;
@@ -135,8 +133,6 @@ codes! {
     KeyMismatch = "key_mismatch" in Invalid;
     /// The signature does not verify.
     BadSignature = "bad_signature" in Invalid;
-    /// The request's target can't be read the way the upstream would, so no agent can be named.
-    MalformedPath = "malformed_path" in Invalid;
 
     /// The provider that vouched for the caller may not do so for this agent.
     ForbiddenAgent = "forbidden_agent" in ForbiddenAgent;
