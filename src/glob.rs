@@ -24,9 +24,11 @@
 //!   each of them is [`ESCAPE`] and six digits; globs are written in it from the start. The digits
 //!   are control characters, encoded themselves when they occur: no token but an encoded character
 //!   starts with [`ESCAPE`] and none with a digit, so a `*` can't end in the middle of one;
-//! * the last token of a glob that is no plain text is never a literal: globset would file it by
-//!   the "file extension", which is wrong for `..` and walks through the globs of one extension
-//!   one by one (all of `*@….com`, say).
+//! * where a glob would be filed by its "file extension", its last literal becomes an alternation: for
+//!   globset `..` has none, and the globs of one extension it tries one by one;
+//! * a `*` before or behind a text, by far the commonest glob, is written with a `*` that crosses `/` and
+//!   asked only of texts without `/`: that takes it from the automaton to a search for many texts at
+//!   once, which is built a hundred times faster.
 //!
 //! Two corners differ from what Go's implementation does, not from what it documents: Go does not
 //! come back to an earlier `*` after a class that took a `/` (`*[^a]*x` against `b/cx`), and it
@@ -48,9 +50,18 @@ const DIGITS: u32 = 6;
 pub struct Globs {
     /// The globs as they were written.
     globs: Vec<String>,
-    /// One set each, with the index of its first glob; more than one only where globset's bound
-    /// on the size of one set forces it.
-    sets: Vec<(usize, GlobSet)>,
+    /// At most one for plain texts, one for a `*` before or behind a text, and one for the rest; more
+    /// of the last only where globset's bound on the size of one set forces it.
+    parts: Vec<Part>,
+}
+
+/// Globs that are matched together.
+struct Part {
+    set: GlobSet,
+    /// Where each stands in [`Globs::globs`].
+    indices: Vec<usize>,
+    /// Compiled with a `*` that crosses `/`: to be asked only of texts without one.
+    flat: bool,
 }
 
 impl Globs {
@@ -65,29 +76,42 @@ impl Globs {
         S: Into<String>,
     {
         let globs: Vec<String> = globs.into_iter().map(Into::into).collect();
-        let mut compiled = Vec::with_capacity(globs.len());
+        let mut plain = Vec::new();
+        let mut affixes = Vec::new();
+        let mut others = Vec::new();
         for (index, glob) in globs.iter().enumerate() {
             let error = |kind| GlobError { index, kind };
-            let text = translate(glob).map_err(error)?;
+            let Translated { text, shape } = translate(glob).map_err(error)?;
+            let (list, separator) = match shape {
+                Shape::Plain => (&mut plain, true),
+                Shape::Affix => (&mut affixes, false),
+                Shape::Other => (&mut others, true),
+            };
             let one = GlobBuilder::new(&text)
-                .literal_separator(true)
+                .literal_separator(separator)
                 .backslash_escape(true)
                 .build()
                 .map_err(|_| error(GlobErrorKind::TooBig))?;
-            compiled.push(one);
+            list.push((index, one));
         }
-        let mut sets = Vec::new();
-        build(&compiled, 0, &mut sets)?;
-        Ok(Self { globs, sets })
+        let mut parts = Vec::new();
+        for (list, flat) in [(plain, false), (affixes, true)] {
+            if !list.is_empty() {
+                parts.push(Part::build(&list, flat)?);
+            }
+        }
+        if !others.is_empty() {
+            build(&others, &mut parts)?;
+        }
+        Ok(Self { globs, parts })
     }
 
     /// Whether any glob matches the whole of `text`.
     pub fn is_match(&self, text: &str) -> bool {
         let encoded = encode(text);
         let candidate = Candidate::from_bytes(encoded.as_deref().unwrap_or(text).as_bytes());
-        self.sets
-            .iter()
-            .any(|(_, set)| set.is_match_candidate(&candidate))
+        self.asked(text)
+            .any(|part| part.set.is_match_candidate(&candidate))
     }
 
     /// The first glob, as it was written, that matches the whole of `text`. Slower than
@@ -95,10 +119,19 @@ impl Globs {
     pub fn matching(&self, text: &str) -> Option<&str> {
         let encoded = encode(text);
         let candidate = Candidate::from_bytes(encoded.as_deref().unwrap_or(text).as_bytes());
-        self.sets.iter().find_map(|(first, set)| {
-            let index = set.matches_candidate(&candidate).into_iter().min()?;
-            self.globs.get(first + index).map(String::as_str)
-        })
+        let first = self
+            .asked(text)
+            .flat_map(|part| {
+                let hits = part.set.matches_candidate(&candidate);
+                hits.into_iter().filter_map(|hit| part.indices.get(hit))
+            })
+            .min()?;
+        self.globs.get(*first).map(String::as_str)
+    }
+
+    fn asked(&self, text: &str) -> impl Iterator<Item = &Part> {
+        let flat = !text.contains('/');
+        self.parts.iter().filter(move |part| flat || !part.flat)
     }
 
     /// The globs as they were written, in their order.
@@ -170,39 +203,43 @@ impl fmt::Display for GlobError {
 
 impl std::error::Error for GlobError {}
 
-/// Compiles as few sets as globset's bound on one set's size allows.
-fn build(
-    globs: &[globset::Glob],
-    first: usize,
-    sets: &mut Vec<(usize, GlobSet)>,
-) -> Result<(), GlobError> {
-    // Literals go into a hash map and cost nothing; what counts is the text of the others. The
-    // bound is 10 MiB of automaton, at very roughly 50 bytes for a byte of pattern: trying too
-    // much first would cost the time of building it.
-    const TRY_BYTES: usize = 160 * 1024;
-    let size: usize = globs.iter().map(|g| g.glob().len()).sum();
-    if size <= TRY_BYTES || globs.len() <= 1 {
+impl Part {
+    fn build(globs: &[(usize, globset::Glob)], flat: bool) -> Result<Self, GlobError> {
         let mut builder = GlobSetBuilder::new();
-        for glob in globs {
+        for (_, glob) in globs {
             builder.add(glob.clone());
         }
-        match builder.build() {
-            Ok(set) => {
-                sets.push((first, set));
+        let set = builder.build().map_err(|_| GlobError {
+            index: globs.first().map_or(0, |(index, _)| *index),
+            kind: GlobErrorKind::TooBig,
+        })?;
+        Ok(Self {
+            set,
+            indices: globs.iter().map(|(index, _)| *index).collect(),
+            flat,
+        })
+    }
+}
+
+/// Compiles as few sets of automata as globset's bound on one set's size allows.
+fn build(globs: &[(usize, globset::Glob)], parts: &mut Vec<Part>) -> Result<(), GlobError> {
+    // The bound is 10 MiB of automaton, at very roughly 50 bytes for a byte of pattern: trying too
+    // much first would cost the time of building it.
+    const TRY_BYTES: usize = 160 * 1024;
+    let size: usize = globs.iter().map(|(_, g)| g.glob().len()).sum();
+    if size <= TRY_BYTES || globs.len() <= 1 {
+        match Part::build(globs, false) {
+            Ok(part) => {
+                parts.push(part);
                 return Ok(());
             }
-            Err(_) if globs.len() <= 1 => {
-                return Err(GlobError {
-                    index: first,
-                    kind: GlobErrorKind::TooBig,
-                });
-            }
+            Err(error) if globs.len() <= 1 => return Err(error),
             Err(_) => {}
         }
     }
     let (head, tail) = globs.split_at(globs.len() / 2);
-    build(head, first, sets)?;
-    build(tail, first + head.len(), sets)
+    build(head, parts)?;
+    build(tail, parts)
 }
 
 /// The text as globs see it; `None` when that is the text itself.
@@ -241,11 +278,30 @@ fn push_digits(out: &mut String, value: u32, digits: u32) {
     }
 }
 
+/// A glob in globset's language.
+struct Translated {
+    text: String,
+    shape: Shape,
+}
+
+/// How globset can file a glob, from cheap to dear.
+enum Shape {
+    /// A text, found by hash.
+    Plain,
+    /// One `*` before or behind a text without `/`, found by Aho-Corasick once `*` may cross a `/`. It
+    /// can't match a text with one, so such texts are not shown to it.
+    Affix,
+    /// An automaton.
+    Other,
+}
+
 /// Writes a `path.Match` glob in globset's language.
-fn translate(glob: &str) -> Result<String, GlobErrorKind> {
+fn translate(glob: &str) -> Result<Translated, GlobErrorKind> {
     let mut chars = glob.chars().peekable();
     let mut out = String::with_capacity(glob.len() + 8);
-    let mut plain = true;
+    // Whether it has a `?` or a class, and how many `*`, of which two in a row count as one.
+    let (mut one_of, mut stars) = (false, 0);
+    let mut literals = Vec::new();
     // Where the last literal starts in `out`, when the glob ends in one.
     let mut last_literal = None;
     let mut after_star = false;
@@ -253,22 +309,19 @@ fn translate(glob: &str) -> Result<String, GlobErrorKind> {
         let star = c == '*';
         match c {
             '*' => {
-                plain = false;
                 last_literal = None;
                 if !after_star {
+                    stars += 1;
                     out.push('*');
                 }
             }
             '?' => {
-                plain = false;
+                one_of = true;
                 last_literal = None;
-                push_class(
-                    &mut out,
-                    &complement(vec![(u32::from('/'), u32::from('/'))]),
-                );
+                push_class(&mut out, &complement(vec![(u32::from('/'), u32::from('/'))]));
             }
             '[' => {
-                plain = false;
+                one_of = true;
                 last_literal = None;
                 push_class(&mut out, &parse_class(&mut chars)?);
             }
@@ -278,16 +331,32 @@ fn translate(glob: &str) -> Result<String, GlobErrorKind> {
                     c => c,
                 };
                 last_literal = Some(out.len());
+                literals.push(c);
                 push_literal(&mut out, c);
             }
         }
         after_star = star;
     }
-    if let (false, Some(at)) = (plain, last_literal) {
-        out.insert(at, '{');
-        out.push('}');
-    }
-    Ok(out)
+    let at_an_end = out.starts_with('*') || after_star;
+    let shape = if !one_of && stars == 0 {
+        Shape::Plain
+    } else if !one_of
+        && stars == 1
+        && at_an_end
+        && !literals.is_empty()
+        && !literals.contains(&'/')
+        // Globset has no "file extension" for the text `..`.
+        && literals != ['.']
+    {
+        Shape::Affix
+    } else {
+        if let Some(at) = last_literal {
+            out.insert(at, '{');
+            out.push('}');
+        }
+        Shape::Other
+    };
+    Ok(Translated { text: out, shape })
 }
 
 fn push_literal(out: &mut String, c: char) {
@@ -382,9 +451,15 @@ fn push_class(out: &mut String, ranges: &[(u32, u32)]) {
         branches.push(format!("[{class}]"));
     }
 
-    // Encoded: everything else.
-    for (from, to) in ranges {
-        for (first, last) in [(u32::from(ESCAPE), 0x1f), (0x80, u32::from(char::MAX))] {
+    // Encoded: everything else. Mostly all of it: a `?`, a class such as `[^a]`.
+    let covers = |first: u32, last: u32| ranges.iter().any(|(from, to)| *from <= first && last <= *to);
+    let (reserved, high) = ((u32::from(ESCAPE), 0x1f), (0x80, u32::from(char::MAX)));
+    let all = covers(reserved.0, reserved.1) && covers(high.0, high.1);
+    if all {
+        branches.push(format!("{ESCAPE}??????"));
+    }
+    for (from, to) in ranges.iter().filter(|_| !all) {
+        for (first, last) in [reserved, high] {
             let (from, to) = ((*from).max(first), (*to).min(last));
             if from <= to {
                 split(from, to, DIGITS, &String::from(ESCAPE), &mut branches);
