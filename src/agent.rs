@@ -37,7 +37,9 @@ impl AgentResolver {
                 };
                 // A second spelling of a host is its case; agents named by host are lower case.
                 let host = host.to_ascii_lowercase();
-                let name = host.strip_prefix(prefix.as_str())?.strip_suffix(suffix.as_str())?;
+                let name = host
+                    .strip_prefix(prefix.as_str())?
+                    .strip_suffix(suffix.as_str())?;
                 if name.contains('.') {
                     return None;
                 }
@@ -65,7 +67,12 @@ mod tests {
     #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
-    fn resolve(resolver: &AgentResolver, path: &str, authority: &str, headers: &[(&str, &str)]) -> Option<String> {
+    fn resolve(
+        resolver: &AgentResolver,
+        path: &str,
+        authority: &str,
+        headers: &[(&str, &str)],
+    ) -> Option<String> {
         let headers: Vec<(&[u8], &[u8])> = headers
             .iter()
             .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
@@ -78,7 +85,9 @@ mod tests {
             remote_addr: None,
         };
         let canonical = canonical_path(head.raw_path());
-        resolver.resolve(&head, canonical.as_deref()).map(|n| n.to_string())
+        resolver
+            .resolve(&head, canonical.as_deref())
+            .map(|n| n.to_string())
     }
 
     #[test]
@@ -108,7 +117,10 @@ mod tests {
             before: vec!["a".into()],
             after: vec!["run".into()],
         };
-        assert_eq!(resolve(&tail, "/a/orders/run/1", "h", &[]).as_deref(), Some("orders"));
+        assert_eq!(
+            resolve(&tail, "/a/orders/run/1", "h", &[]).as_deref(),
+            Some("orders")
+        );
         assert_eq!(resolve(&tail, "/a/orders/stop", "h", &[]), None);
     }
 
@@ -127,17 +139,35 @@ mod tests {
             ("orders.agents.example.com.", None),
             ("orders.agents.example.com.evil.example", None),
         ] {
-            assert_eq!(resolve(&host, "/", authority, &[]).as_deref(), agent, "{authority}");
+            assert_eq!(
+                resolve(&host, "/", authority, &[]).as_deref(),
+                agent,
+                "{authority}"
+            );
         }
     }
 
     #[test]
     fn by_header_and_fixed() {
         let header = AgentResolver::Header("x-agent-id".into());
-        assert_eq!(resolve(&header, "/", "h", &[("X-Agent-Id", "orders")]).as_deref(), Some("orders"));
-        assert_eq!(resolve(&header, "/", "h", &[("x-agent-id", "a"), ("x-agent-id", "b")]), None);
+        assert_eq!(
+            resolve(&header, "/", "h", &[("X-Agent-Id", "orders")]).as_deref(),
+            Some("orders")
+        );
+        assert_eq!(
+            resolve(
+                &header,
+                "/",
+                "h",
+                &[("x-agent-id", "a"), ("x-agent-id", "b")]
+            ),
+            None
+        );
         assert_eq!(resolve(&header, "/", "h", &[("x-agent-id", "a/b")]), None);
         assert_eq!(resolve(&header, "/", "h", &[]), None);
-        assert_eq!(resolve(&AgentResolver::Fixed("one".into()), "/..", "h", &[]).as_deref(), Some("one"));
+        assert_eq!(
+            resolve(&AgentResolver::Fixed("one".into()), "/..", "h", &[]).as_deref(),
+            Some("one")
+        );
     }
 }

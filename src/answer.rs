@@ -19,24 +19,38 @@ pub struct Response {
 ///
 /// The body tells a caller what to mend and nothing else: one text per reason, so it does not say which
 /// subjects, keys or audiences there are.
-pub fn response(code: Code, unavailable_status: u16, retry_after: Option<Duration>, request_id: &str) -> Response {
+pub fn response(
+    code: Code,
+    unavailable_status: u16,
+    retry_after: Option<Duration>,
+    request_id: &str,
+) -> Response {
     let reason = code.reason();
     let (status, error, message) = match reason {
-        Reason::MissingToken | Reason::NotForMe => (401, "unauthorized", "valid bearer token required"),
+        Reason::MissingToken | Reason::NotForMe => {
+            (401, "unauthorized", "valid bearer token required")
+        }
         Reason::Rejected => (401, "unauthorized", "token rejected by auth provider"),
         Reason::Invalid => (401, "unauthorized", "invalid token"),
         Reason::ForbiddenAgent => (403, "forbidden", "not allowed to call this agent"),
         Reason::RateLimited => (429, "rate_limited", "too many requests"),
-        Reason::ProviderUnavailable if unavailable_status == 401 => (401, "unauthorized", "auth provider unavailable"),
+        Reason::ProviderUnavailable if unavailable_status == 401 => {
+            (401, "unauthorized", "auth provider unavailable")
+        }
         Reason::ProviderUnavailable => (503, "unavailable", "auth provider unavailable"),
         Reason::Infrastructure => (503, "unavailable", "auth provider error"),
     };
-    let body = serde_json::json!({"error": error, "message": message, "request_id": request_id}).to_string();
+    let body = serde_json::json!({"error": error, "message": message, "request_id": request_id})
+        .to_string();
     let mut headers = vec![("content-type", "application/json".to_owned())];
     if status == 401 {
         // RFC 6750 section 3.1: no error code for a request that carries no authentication information.
         let bare = matches!(reason, Reason::MissingToken | Reason::ProviderUnavailable);
-        let challenge = if bare { "Bearer" } else { "Bearer error=\"invalid_token\"" };
+        let challenge = if bare {
+            "Bearer"
+        } else {
+            "Bearer error=\"invalid_token\""
+        };
         headers.push(("www-authenticate", challenge.to_owned()));
     }
     if matches!(status, 429 | 503) {
@@ -45,7 +59,11 @@ pub fn response(code: Code, unavailable_status: u16, retry_after: Option<Duratio
     }
     // A refusal says something about one caller at one moment.
     headers.push(("cache-control", "no-store".to_owned()));
-    Response { status, headers, body }
+    Response {
+        status,
+        headers,
+        body,
+    }
 }
 
 #[cfg(test)]
@@ -55,7 +73,10 @@ mod tests {
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
     fn header<'a>(r: &'a Response, name: &str) -> Option<&'a str> {
-        r.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+        r.headers
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.as_str())
     }
 
     #[test]
@@ -63,28 +84,50 @@ mod tests {
         for code in Code::ALL {
             let r = response(*code, 503, None, "r-1");
             assert!(matches!(r.status, 401 | 403 | 429 | 503), "{code}");
-            assert_eq!(r.status == 401, header(&r, "www-authenticate").is_some(), "{code}");
+            assert_eq!(
+                r.status == 401,
+                header(&r, "www-authenticate").is_some(),
+                "{code}"
+            );
             let body: serde_json::Value = serde_json::from_str(&r.body).unwrap();
             assert_eq!(body["request_id"], "r-1");
-            assert!(!r.body.contains(code.as_str()) || code.as_str() == "unauthorized", "{code} shows");
+            assert!(
+                !r.body.contains(code.as_str()) || code.as_str() == "unauthorized",
+                "{code} shows"
+            );
         }
     }
 
     #[test]
     fn challenges() {
-        let challenge = |code| header(&response(code, 503, None, ""), "www-authenticate").map(str::to_owned);
+        let challenge =
+            |code| header(&response(code, 503, None, ""), "www-authenticate").map(str::to_owned);
         assert_eq!(challenge(Code::MissingToken).as_deref(), Some("Bearer"));
-        assert_eq!(challenge(Code::Expired).as_deref(), Some("Bearer error=\"invalid_token\""));
-        assert_eq!(challenge(Code::NotForMe).as_deref(), Some("Bearer error=\"invalid_token\""));
+        assert_eq!(
+            challenge(Code::Expired).as_deref(),
+            Some("Bearer error=\"invalid_token\"")
+        );
+        assert_eq!(
+            challenge(Code::NotForMe).as_deref(),
+            Some("Bearer error=\"invalid_token\"")
+        );
         assert_eq!(challenge(Code::ForbiddenAgent), None);
     }
 
     #[test]
     fn unavailable_is_503_with_retry_after_or_401() {
-        let r = response(Code::KeysUnavailable, 503, Some(Duration::from_millis(1500)), "");
+        let r = response(
+            Code::KeysUnavailable,
+            503,
+            Some(Duration::from_millis(1500)),
+            "",
+        );
         assert_eq!((r.status, header(&r, "retry-after")), (503, Some("2")));
         let r = response(Code::KeysUnavailable, 401, None, "");
-        assert_eq!((r.status, header(&r, "www-authenticate")), (401, Some("Bearer")));
+        assert_eq!(
+            (r.status, header(&r, "www-authenticate")),
+            (401, Some("Bearer"))
+        );
         let r = response(Code::HostFailure, 401, None, "");
         assert_eq!((r.status, header(&r, "retry-after")), (503, Some("1")));
     }

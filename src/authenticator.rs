@@ -151,7 +151,12 @@ pub struct SourceState {
 
 impl Authenticator {
     /// A filter with this policy in force.
-    pub fn new(policy: Policy, stores: Rc<RefCell<Stores>>, verifier: Rc<dyn SignatureVerifier>, _now: UnixTime) -> Self {
+    pub fn new(
+        policy: Policy,
+        stores: Rc<RefCell<Stores>>,
+        verifier: Rc<dyn SignatureVerifier>,
+        _now: UnixTime,
+    ) -> Self {
         Self {
             live: Live::new(policy, &stores),
             stores,
@@ -221,7 +226,11 @@ impl Authenticator {
                 });
                 Step::NeedCallout(NeedCallout {
                     inputs: inputs.into_owned(),
-                    waited: Waited { source, attempts, ..waited },
+                    waited: Waited {
+                        source,
+                        attempts,
+                        ..waited
+                    },
                 })
             }
         }
@@ -235,7 +244,9 @@ impl Authenticator {
             let Some(source) = stores.keys.get_mut(*id) else {
                 continue;
             };
-            if let Some((callout, first, lease)) = source.poll(now, &policy.callouts, &policy.limits) {
+            if let Some((callout, first, lease)) =
+                source.poll(now, &policy.callouts, &policy.limits)
+            {
                 let source = source.name().to_owned();
                 stores.last_callout += 1;
                 let callout_id = CalloutId(stores.last_callout);
@@ -317,7 +328,11 @@ impl Authenticator {
         self.with_source(source, |s| s.peer_failed(retry_at));
     }
 
-    fn with_source<T>(&self, name: &str, f: impl FnOnce(&mut crate::keys::source::KeySource) -> T) -> Option<T> {
+    fn with_source<T>(
+        &self,
+        name: &str,
+        f: impl FnOnce(&mut crate::keys::source::KeySource) -> T,
+    ) -> Option<T> {
         let mut stores = self.stores.borrow_mut();
         let id = self
             .live
@@ -353,10 +368,16 @@ impl Authenticator {
             .collect();
         let version = self.live.policy.version.get(..7).unwrap_or_default();
         vec![
-            (metrics::Id::JwksAge, ages.iter().copied().max().unwrap_or(0)),
+            (
+                metrics::Id::JwksAge,
+                ages.iter().copied().max().unwrap_or(0),
+            ),
             (metrics::Id::JwksUsable, ages.len() as u64),
             (metrics::Id::TokenCacheEntries, stores.tokens.len() as u64),
-            (metrics::Id::ConfigVersion, u64::from_str_radix(version, 16).unwrap_or(0)),
+            (
+                metrics::Id::ConfigVersion,
+                u64::from_str_radix(version, 16).unwrap_or(0),
+            ),
         ]
     }
 }
@@ -432,7 +453,11 @@ impl NeedCallout {
     }
 
     /// The line to leave in the audit log should the request end before it is judged (code `cancelled`).
-    pub fn cancelled_audit(&self, auth: &mut Authenticator, now: UnixTime) -> Option<crate::audit::AuditLine> {
+    pub fn cancelled_audit(
+        &self,
+        auth: &mut Authenticator,
+        now: UnixTime,
+    ) -> Option<crate::audit::AuditLine> {
         let mut stores = auth.stores.borrow_mut();
         let judge = Judge {
             live: &self.waited.live,

@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn dates() {
-        let of = |v| Claims::from_json(json!({"exp": v})).map(|c| c.expires_at().unwrap().as_millis());
+        let of =
+            |v| Claims::from_json(json!({"exp": v})).map(|c| c.expires_at().unwrap().as_millis());
         assert_eq!(of(json!(1)), Ok(1000));
         assert_eq!(of(json!(1.5)), Ok(1500));
         assert_eq!(of(json!(1e3)), Ok(1_000_000));
@@ -182,7 +183,11 @@ mod tests {
             json!([]),
             json!("x"),
         ] {
-            assert_eq!(Claims::from_json(bad.clone()), Err(Code::MalformedClaims), "{bad}");
+            assert_eq!(
+                Claims::from_json(bad.clone()),
+                Err(Code::MalformedClaims),
+                "{bad}"
+            );
         }
         let claims = Claims::from_json(json!({"aud": "a", "x": null})).unwrap();
         assert_eq!(claims.audience(), ["a"]);
@@ -190,10 +195,20 @@ mod tests {
 
     #[test]
     fn email_is_verified_by_true_only() {
-        let of = |v| Claims::from_json(json!({"email_verified": v})).unwrap().email_verified();
+        let of = |v| {
+            Claims::from_json(json!({"email_verified": v}))
+                .unwrap()
+                .email_verified()
+        };
         assert_eq!(of(json!(true)), Some(true));
         assert_eq!(of(json!("true")), Some(true));
-        for no in [json!(false), json!("false"), json!("yes"), json!(1), json!(null)] {
+        for no in [
+            json!(false),
+            json!("false"),
+            json!("yes"),
+            json!(1),
+            json!(null),
+        ] {
             assert_eq!(of(no), Some(false));
         }
         assert_eq!(Claims::from_json(json!({})).unwrap().email_verified(), None);

@@ -125,10 +125,7 @@ pub(crate) fn is_tchar(b: u8) -> bool {
 /// Three or five dot-separated parts: what is shaped like a JWT is judged by JWT rules and by nothing else,
 /// so that a mangled one can't pass for something opaque.
 pub(crate) fn looks_like_jwt(token: &str) -> bool {
-    matches!(
-        token.bytes().filter(|b| *b == b'.').take(5).count(),
-        2 | 4
-    )
+    matches!(token.bytes().filter(|b| *b == b'.').take(5).count(), 2 | 4)
 }
 
 #[cfg(test)]
@@ -177,7 +174,14 @@ mod tests {
 
     #[test]
     fn what_is_no_token() {
-        for v in ["Bearer", "Bearer ", "Bearer a b", "Bearer\ta", "Bearer a\u{e9}", "Bearer:a"] {
+        for v in [
+            "Bearer",
+            "Bearer ",
+            "Bearer a b",
+            "Bearer\ta",
+            "Bearer a\u{e9}",
+            "Bearer:a",
+        ] {
             assert_eq!(find(&[v]), Err(Code::MalformedAuthorization), "{v}");
         }
         let long = format!("Bearer {}", "a".repeat(101));

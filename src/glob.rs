@@ -318,7 +318,10 @@ fn translate(glob: &str) -> Result<Translated, GlobErrorKind> {
             '?' => {
                 one_of = true;
                 last_literal = None;
-                push_class(&mut out, &complement(vec![(u32::from('/'), u32::from('/'))]));
+                push_class(
+                    &mut out,
+                    &complement(vec![(u32::from('/'), u32::from('/'))]),
+                );
             }
             '[' => {
                 one_of = true;
@@ -452,7 +455,11 @@ fn push_class(out: &mut String, ranges: &[(u32, u32)]) {
     }
 
     // Encoded: everything else. Mostly all of it: a `?`, a class such as `[^a]`.
-    let covers = |first: u32, last: u32| ranges.iter().any(|(from, to)| *from <= first && last <= *to);
+    let covers = |first: u32, last: u32| {
+        ranges
+            .iter()
+            .any(|(from, to)| *from <= first && last <= *to)
+    };
     let (reserved, high) = ((u32::from(ESCAPE), 0x1f), (0x80, u32::from(char::MAX)));
     let all = covers(reserved.0, reserved.1) && covers(high.0, high.1);
     if all {

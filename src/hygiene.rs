@@ -52,7 +52,11 @@ fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn starts_like(name: &[u8], prefix: &str) -> bool {
     name.len() >= prefix.len()
         && name.iter().zip(prefix.bytes()).all(|(n, p)| {
-            let n = if *n == b'_' { b'-' } else { n.to_ascii_lowercase() };
+            let n = if *n == b'_' {
+                b'-'
+            } else {
+                n.to_ascii_lowercase()
+            };
             let p = if p == b'_' { b'-' } else { p };
             n == p
         })
@@ -101,16 +105,28 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["x-auth-user-id", "X-Auth-User-Id", "x_auth_user_id", "x-auth_email", "x-auth-"]
+            [
+                "x-auth-user-id",
+                "X-Auth-User-Id",
+                "x_auth_user_id",
+                "x-auth_email",
+                "x-auth-"
+            ]
         );
         assert_eq!(found.connection, None);
     }
 
     #[test]
     fn connection_may_not_name_ours() {
-        let found = run(&[("connection", "keep-alive, X-Auth-User-Id"), ("Connection", "x_auth_email,te")]);
+        let found = run(&[
+            ("connection", "keep-alive, X-Auth-User-Id"),
+            ("Connection", "x_auth_email,te"),
+        ]);
         assert_eq!(found.connection.as_deref(), Some("keep-alive, te"));
-        assert_eq!(run(&[("connection", "x-auth-agent")]).connection.as_deref(), Some(""));
+        assert_eq!(
+            run(&[("connection", "x-auth-agent")]).connection.as_deref(),
+            Some("")
+        );
         assert_eq!(run(&[("connection", "close")]).connection, None);
     }
 }

@@ -63,7 +63,9 @@ impl<'a> Inputs<'a> {
             path,
             request_id: head
                 .only_value("x-request-id")
-                .filter(|id| (1..=128).contains(&id.len()) && id.bytes().all(|b| (0x21..0x7f).contains(&b)))
+                .filter(|id| {
+                    (1..=128).contains(&id.len()) && id.bytes().all(|b| (0x21..0x7f).contains(&b))
+                })
                 .map(Cow::Borrowed),
             remote_addr: head.remote_addr.map(Cow::Borrowed),
             cleansing: hygiene::cleanse(head, &policy.identity.header_prefix),
@@ -90,7 +92,11 @@ impl<'a> Inputs<'a> {
         Trace {
             skipped: self.skip,
             agent: self.agent.clone(),
-            credential: self.credential.as_ref().map(Credential::kind).map_err(|c| *c),
+            credential: self
+                .credential
+                .as_ref()
+                .map(Credential::kind)
+                .map_err(|c| *c),
             verdicts: Vec::new(),
         }
     }
@@ -144,8 +150,12 @@ impl<'j> Judge<'j> {
             Ok(Credential::None) if policy.required => {
                 return Ok(self.deny(inputs, Code::MissingToken, Known::default()));
             }
-            Ok(Credential::None) => return Ok(self.allow(inputs, Outcome::Anonymous, Known::default())),
-            Ok(Credential::OtherScheme) => return Ok(self.deny(inputs, Code::NotForMe, Known::default())),
+            Ok(Credential::None) => {
+                return Ok(self.allow(inputs, Outcome::Anonymous, Known::default()));
+            }
+            Ok(Credential::OtherScheme) => {
+                return Ok(self.deny(inputs, Code::NotForMe, Known::default()));
+            }
             Ok(Credential::Bearer(token)) => token,
         };
         let mut known = Known::default();
@@ -164,7 +174,9 @@ impl<'j> Judge<'j> {
                 let forbidden = match (bound_to, &inputs.agent) {
                     (None, _) => None,
                     (Some(_), None) => Some(Code::UnknownAgent),
-                    (Some(globs), Some(agent)) => (!globs.is_match(agent)).then_some(Code::ForbiddenAgent),
+                    (Some(globs), Some(agent)) => {
+                        (!globs.is_match(agent)).then_some(Code::ForbiddenAgent)
+                    }
                 };
                 Ok(match forbidden {
                     Some(code) => self.deny(inputs, code, known),
@@ -244,7 +256,8 @@ impl<'j> Judge<'j> {
                 }
                 // Of several providers with this issuer the first whose audience matches owns the token; when
                 // none matches, the first one says so.
-                let of_issuer = |p: &&OidcPolicy| claims.issuer().is_some_and(|iss| p.owns_issuer(iss));
+                let of_issuer =
+                    |p: &&OidcPolicy| claims.issuer().is_some_and(|iss| p.owns_issuer(iss));
                 let mut owner = None;
                 for (i, provider) in policy.providers.iter().enumerate() {
                     let ProviderKind::Oidc(oidc) = &provider.kind else {
@@ -280,13 +293,24 @@ impl<'j> Judge<'j> {
                 match self.stores.keys.get(id).map(|s| s.keys(self.now, limits)) {
                     Some(Keys::InForce(keys)) => keys,
                     Some(Keys::Wait) => return self.pending(id),
-                    Some(Keys::Unavailable(at)) => return Answer::Unavailable(Code::KeysUnavailable, at),
+                    Some(Keys::Unavailable(at)) => {
+                        return Answer::Unavailable(Code::KeysUnavailable, at);
+                    }
                     None => return Answer::Unavailable(Code::KeysUnavailable, self.now),
                 }
             }
-            (KeyOrigin::Remote(_), None) => return Answer::Unavailable(Code::KeysUnavailable, self.now),
+            (KeyOrigin::Remote(_), None) => {
+                return Answer::Unavailable(Code::KeysUnavailable, self.now);
+            }
         };
-        match presented.prove(token, &keys, &mut self.stores.tokens, self.verifier, limits, self.now) {
+        match presented.prove(
+            token,
+            &keys,
+            &mut self.stores.tokens,
+            self.verifier,
+            limits,
+            self.now,
+        ) {
             Ok((verified, cache)) => {
                 known.cache = cache;
                 match policy.judge(&verified.claims, self.now) {
@@ -307,7 +331,9 @@ impl<'j> Judge<'j> {
                     .map(|s| s.unknown_kid(&kid, waited_since, self.now, limits));
                 match verdict {
                     Some(UnknownKid::Wait) => self.pending(id),
-                    Some(UnknownKid::Unavailable(at)) => Answer::Unavailable(Code::KeysUnavailable, at),
+                    Some(UnknownKid::Unavailable(at)) => {
+                        Answer::Unavailable(Code::KeysUnavailable, at)
+                    }
                     Some(UnknownKid::Refuse) | None => Answer::Refused(Code::UnknownKid),
                 }
             }
@@ -337,12 +363,15 @@ impl<'j> Judge<'j> {
             Some(kept) => allow.set.push(("connection".into(), kept.to_owned())),
             None => {}
         }
-        if matches!(inputs.credential, Ok(Credential::Bearer(_))) && !policy.identity.forward_credentials {
+        if matches!(inputs.credential, Ok(Credential::Bearer(_)))
+            && !policy.identity.forward_credentials
+        {
             allow.remove.push(b"authorization".to_vec());
         }
         if let (Some(identity), Some(provider)) = (&known.identity, known.provider) {
             let names = &self.live.names;
-            let mut set = |name: &Rc<str>, value: &str| allow.set.push((name.clone(), value.to_owned()));
+            let mut set =
+                |name: &Rc<str>, value: &str| allow.set.push((name.clone(), value.to_owned()));
             set(&names.user_id, identity.user_id());
             for (name, value) in [
                 (&names.email, identity.email()),
@@ -412,7 +441,11 @@ impl<'j> Judge<'j> {
                 schema_version: SCHEMA_VERSION,
                 seq,
                 correlation_id: &request_id,
-                org_id: known.identity.as_deref().and_then(Identity::org_id).unwrap_or_default(),
+                org_id: known
+                    .identity
+                    .as_deref()
+                    .and_then(Identity::org_id)
+                    .unwrap_or_default(),
                 entity_id: inputs.agent.as_deref().unwrap_or_default(),
                 entity_type: "agent",
                 fields: Fail {

@@ -222,7 +222,9 @@ pub struct CalloutPolicy {
 impl CalloutPolicy {
     /// The upstream for an authority.
     pub fn upstream<'a>(&'a self, authority: &'a str) -> &'a str {
-        self.upstreams.get(authority).map_or(authority, String::as_str)
+        self.upstreams
+            .get(authority)
+            .map_or(authority, String::as_str)
     }
 }
 

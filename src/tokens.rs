@@ -70,7 +70,10 @@ impl<V: Clone> Generations<V> {
             return;
         }
         if self.young.len() >= entries || self.young_bytes + weight > bytes {
-            self.old = std::mem::replace(&mut self.young, HashMap::with_hasher(self.old.hasher().clone()));
+            self.old = std::mem::replace(
+                &mut self.young,
+                HashMap::with_hasher(self.old.hasher().clone()),
+            );
             self.young_bytes = 0;
         }
         if self.young.insert(token, v).is_none() {
@@ -121,18 +124,37 @@ impl TokenCache {
     }
 
     /// Whether this token has just failed to verify under that key.
-    pub fn has_failed(&mut self, token: &str, thumbprint: &Thumbprint, now: UnixTime, limits: &Limits) -> bool {
-        let max = (limits.failed_tokens, limits.failed_tokens * limits.token_bytes);
+    pub fn has_failed(
+        &mut self,
+        token: &str,
+        thumbprint: &Thumbprint,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> bool {
+        let max = (
+            limits.failed_tokens,
+            limits.failed_tokens * limits.token_bytes,
+        );
         self.failed
             .get(token, |_| token.len(), max)
             .is_some_and(|(key, until)| key == *thumbprint && now < until)
     }
 
     /// Remembers that a token failed to verify under that key.
-    pub fn remember_failure(&mut self, token: &str, thumbprint: Thumbprint, now: UnixTime, limits: &Limits) {
-        let max = (limits.failed_tokens, limits.failed_tokens * limits.token_bytes);
+    pub fn remember_failure(
+        &mut self,
+        token: &str,
+        thumbprint: Thumbprint,
+        now: UnixTime,
+        limits: &Limits,
+    ) {
+        let max = (
+            limits.failed_tokens,
+            limits.failed_tokens * limits.token_bytes,
+        );
         let until = now + limits.failed_token_ttl;
-        self.failed.insert(token.into(), (thumbprint, until), token.len(), max);
+        self.failed
+            .insert(token.into(), (thumbprint, until), token.len(), max);
     }
 
     /// How many verified tokens are remembered.
@@ -177,7 +199,8 @@ mod tests {
 
     fn key_named(name: &str) -> Thumbprint {
         let x = if name == "k" { X1 } else { X2 };
-        let text = format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{name}","x":"{x}"}}]}}"#);
+        let text =
+            format!(r#"{{"keys":[{{"kty":"OKP","crv":"Ed25519","kid":"{name}","x":"{x}"}}]}}"#);
         let set = crate::jose::KeySet::parse(text.as_bytes(), &Limits::default().jose()).unwrap();
         set.keys()[0].thumbprint()
     }

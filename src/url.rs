@@ -52,7 +52,11 @@ impl Url {
                         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
             }
         };
-        if !host_ok || port.is_some_and(|p| !p.bytes().all(|b| b.is_ascii_digit()) || p.parse::<u16>().is_err()) {
+        if !host_ok
+            || port.is_some_and(|p| {
+                !p.bytes().all(|b| b.is_ascii_digit()) || p.parse::<u16>().is_err()
+            })
+        {
             return Err(UrlError::Authority);
         }
         if !path.bytes().all(|b| (0x21..0x7f).contains(&b) && b != b'#') {
@@ -81,12 +85,19 @@ mod tests {
     fn splits() {
         for (text, authority, path) in [
             ("https://Issuer.example", "issuer.example", "/"),
-            ("http://127.0.0.1:8080/a/b?c=d", "127.0.0.1:8080", "/a/b?c=d"),
+            (
+                "http://127.0.0.1:8080/a/b?c=d",
+                "127.0.0.1:8080",
+                "/a/b?c=d",
+            ),
             ("https://[::1]:8443/x", "[::1]:8443", "/x"),
             ("https://h?q", "h", "/?q"),
         ] {
             let url = Url::parse(text).unwrap();
-            assert_eq!((url.authority.as_str(), url.path.as_str()), (authority, path));
+            assert_eq!(
+                (url.authority.as_str(), url.path.as_str()),
+                (authority, path)
+            );
         }
     }
 

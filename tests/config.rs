@@ -7,7 +7,9 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use std::time::Duration;
 
 use portcullis_core::config::{self, ConfigErrors, Warning};
-use portcullis_core::policy::{AgentResolver, AuditSink, ClaimPath, KeyOrigin, OidcPolicy, Policy, ProviderKind};
+use portcullis_core::policy::{
+    AgentResolver, AuditSink, ClaimPath, KeyOrigin, OidcPolicy, Policy, ProviderKind,
+};
 use serde_json::{Value, json};
 
 const TOKEN: &str = "0123456789abcdef-secret";
@@ -91,11 +93,20 @@ fn a_text_that_is_no_configuration() {
         "configuration: is empty; give the plugin a configuration with an `auth` block"
     );
     assert_eq!(error(" \n"), error(""));
-    assert_eq!(error("{\n  \"auth\": nope}"), "configuration: is not JSON from line 2, column 12 on");
-    assert_eq!(error("{} {}"), "configuration: is not JSON from line 1, column 4 on");
+    assert_eq!(
+        error("{\n  \"auth\": nope}"),
+        "configuration: is not JSON from line 2, column 12 on"
+    );
+    assert_eq!(
+        error("{} {}"),
+        "configuration: is not JSON from line 1, column 4 on"
+    );
     assert_eq!(error("[]"), "configuration: must be a map, not a list");
     assert_eq!(error("{}"), "auth: is required");
-    assert_eq!(error(&"[".repeat(10_000)), "configuration: is nested too deeply");
+    assert_eq!(
+        error(&"[".repeat(10_000)),
+        "configuration: is nested too deeply"
+    );
 }
 
 #[test]
@@ -173,10 +184,22 @@ fn the_same_text_has_the_same_version() {
 #[test]
 fn unknown_keys() {
     let table = [
-        (with("x", json!(1)), "x: unknown key; known here: auth, agent, callouts, identity, audit, limits"),
-        (with("Audit", json!({})), "Audit: unknown key; did you mean `audit`?"),
-        (with_auth("provider", json!([])), "auth.provider: unknown key; did you mean `providers`?"),
-        (with_auth("requierd", json!(true)), "auth.requierd: unknown key; did you mean `required`?"),
+        (
+            with("x", json!(1)),
+            "x: unknown key; known here: auth, agent, callouts, identity, audit, limits",
+        ),
+        (
+            with("Audit", json!({})),
+            "Audit: unknown key; did you mean `audit`?",
+        ),
+        (
+            with_auth("provider", json!([])),
+            "auth.provider: unknown key; did you mean `providers`?",
+        ),
+        (
+            with_auth("requierd", json!(true)),
+            "auth.requierd: unknown key; did you mean `required`?",
+        ),
         (
             oidc(json!({"allowed_subject": ["x"]})),
             "auth.providers[0].settings.allowed_subject: unknown key; did you mean `allowed_subjects`?",
@@ -193,13 +216,22 @@ fn unknown_keys() {
             static_token(json!({"token_sha265": "x", "token_env": "TOKEN"})),
             "auth.providers[0].settings.token_sha265: unknown key; did you mean `token_sha256`?",
         ),
-        (with("agent", json!({"fixed": "a", "hots": "x"})), "agent.hots: unknown key; did you mean `host`?"),
-        (with("callouts", json!({"timeuot": "1s"})), "callouts.timeuot: unknown key; did you mean `timeout`?"),
+        (
+            with("agent", json!({"fixed": "a", "hots": "x"})),
+            "agent.hots: unknown key; did you mean `host`?",
+        ),
+        (
+            with("callouts", json!({"timeuot": "1s"})),
+            "callouts.timeuot: unknown key; did you mean `timeout`?",
+        ),
         (
             with("identity", json!({"forward_credential": true})),
             "identity.forward_credential: unknown key; did you mean `forward_credentials`?",
         ),
-        (with("audit", json!({"sink": []})), "audit.sink: unknown key; did you mean `sinks`?"),
+        (
+            with("audit", json!({"sink": []})),
+            "audit.sink: unknown key; did you mean `sinks`?",
+        ),
     ];
     for (config, expected) in table {
         assert_eq!(errors(&config), [expected]);
@@ -217,7 +249,9 @@ fn a_key_without_a_value_is_not_a_default() {
     // In YAML, `allowed_subjects:` with its list forgotten.
     assert_eq!(
         errors(&oidc(json!({"allowed_subjects": null}))),
-        ["auth.providers[0].settings.allowed_subjects: has no value; write a string or a list of strings, or leave the key out"]
+        [
+            "auth.providers[0].settings.allowed_subjects: has no value; write a string or a list of strings, or leave the key out"
+        ]
     );
     assert_eq!(
         errors(&with("agent", Value::Null)),
@@ -228,14 +262,38 @@ fn a_key_without_a_value_is_not_a_default() {
 #[test]
 fn types() {
     let table = [
-        (with_auth("required", json!("yes")), "auth.required: must be true or false, not a string"),
-        (with_auth("providers", json!({})), "auth.providers: must be a list, not a map"),
-        (with_auth("providers", json!(["oidc"])), "auth.providers[0]: must be a map with `type` and `settings`, not a string"),
-        (with_auth("skip", json!([1])), "auth.skip[0]: must be a string, not a number"),
-        (with("limits", json!({"jwks_grace": 30})), "limits.jwks_grace: must be a duration such as 30s, not a number"),
-        (with("limits", json!({"jwks_keys": 1.5})), "limits.jwks_keys: must be a whole number, not a fraction or a negative number"),
-        (with("limits", json!({"jwks_keys": -1})), "limits.jwks_keys: must be a whole number, not a fraction or a negative number"),
-        (with("callouts", json!({"upstreams": ["a"]})), "callouts.upstreams: must be a map, not a list"),
+        (
+            with_auth("required", json!("yes")),
+            "auth.required: must be true or false, not a string",
+        ),
+        (
+            with_auth("providers", json!({})),
+            "auth.providers: must be a list, not a map",
+        ),
+        (
+            with_auth("providers", json!(["oidc"])),
+            "auth.providers[0]: must be a map with `type` and `settings`, not a string",
+        ),
+        (
+            with_auth("skip", json!([1])),
+            "auth.skip[0]: must be a string, not a number",
+        ),
+        (
+            with("limits", json!({"jwks_grace": 30})),
+            "limits.jwks_grace: must be a duration such as 30s, not a number",
+        ),
+        (
+            with("limits", json!({"jwks_keys": 1.5})),
+            "limits.jwks_keys: must be a whole number, not a fraction or a negative number",
+        ),
+        (
+            with("limits", json!({"jwks_keys": -1})),
+            "limits.jwks_keys: must be a whole number, not a fraction or a negative number",
+        ),
+        (
+            with("callouts", json!({"upstreams": ["a"]})),
+            "callouts.upstreams: must be a map, not a list",
+        ),
     ];
     for (config, expected) in table {
         assert_eq!(errors(&config), [expected]);
@@ -269,8 +327,12 @@ fn the_defaults() {
     assert_eq!(oidc.claim_map.user_id, ClaimPath::Name("sub".into()));
     assert_eq!(oidc.claim_map.groups, ClaimPath::Name("groups".into()));
     assert!(oidc.allowed_subjects.is_none() && oidc.required_claims.is_empty());
-    assert!(!oidc.require_email_verified && !oidc.allow_missing_exp && oidc.max_token_age.is_none());
-    let KeyOrigin::Remote(keys) = &oidc.keys else { panic!() };
+    assert!(
+        !oidc.require_email_verified && !oidc.allow_missing_exp && oidc.max_token_age.is_none()
+    );
+    let KeyOrigin::Remote(keys) = &oidc.keys else {
+        panic!()
+    };
     assert_eq!(
         keys.discovery.as_ref().unwrap().to_string(),
         "https://issuer.example/.well-known/openid-configuration"
@@ -281,9 +343,15 @@ fn the_defaults() {
 #[test]
 fn providers() {
     let table = [
-        (json!({"providers": []}), "auth.providers: must not be empty; add an entry or leave the key out"),
+        (
+            json!({"providers": []}),
+            "auth.providers: must not be empty; add an entry or leave the key out",
+        ),
         (json!({}), "auth.providers: is required"),
-        (json!({"providers": [{"settings": {}}]}), "auth.providers[0].type: is required"),
+        (
+            json!({"providers": [{"settings": {}}]}),
+            "auth.providers[0].type: is required",
+        ),
         (
             json!({"providers": [{"type": "aws_sigv4", "settings": {"region": "eu-west-1"}}]}),
             "auth.providers[0].type: this version does not offer the provider type `aws_sigv4`; it offers oidc, static_token",
@@ -298,7 +366,10 @@ fn providers() {
     }
     assert_eq!(
         errors(&json!({"auth": {"providers": [{"type": "oidc"}]}})),
-        [format!("{SETTINGS}.issuer: is required"), format!("{SETTINGS}.audience: is required")]
+        [
+            format!("{SETTINGS}.issuer: is required"),
+            format!("{SETTINGS}.audience: is required")
+        ]
     );
     assert_eq!(
         errors(&with_auth("resource_metadata", json!({}))),
@@ -309,7 +380,8 @@ fn providers() {
 #[test]
 fn names() {
     let provider = |name: Option<&str>| {
-        let mut p = json!({"type": "oidc", "settings": {"issuer": "https://i.example", "audience": "a"}});
+        let mut p =
+            json!({"type": "oidc", "settings": {"issuer": "https://i.example", "audience": "a"}});
         if let Some(name) = name {
             p["name"] = json!(name);
         }
@@ -321,10 +393,20 @@ fn names() {
     };
     let named = |names: &[Option<&str>]| -> Vec<String> {
         let policy = policy(&chain(names));
-        policy.providers.iter().map(|p| p.name.to_string()).collect()
+        policy
+            .providers
+            .iter()
+            .map(|p| p.name.to_string())
+            .collect()
     };
-    assert_eq!(named(&[None, None, Some("x"), None]), ["oidc", "oidc-2", "x", "oidc-3"]);
-    assert_eq!(named(&[None, Some("oidc"), None, Some("oidc-3")]), ["oidc-2", "oidc", "oidc-4", "oidc-3"]);
+    assert_eq!(
+        named(&[None, None, Some("x"), None]),
+        ["oidc", "oidc-2", "x", "oidc-3"]
+    );
+    assert_eq!(
+        named(&[None, Some("oidc"), None, Some("oidc-3")]),
+        ["oidc-2", "oidc", "oidc-4", "oidc-3"]
+    );
     assert_eq!(
         errors(&chain(&[Some("a"), Some("a")])),
         ["auth.providers[1].name: is taken by auth.providers[0].name; names must be unique"]
@@ -343,7 +425,9 @@ fn agents_of_a_provider() {
     config["auth"]["providers"][0]["agents"] = json!(["orders", "fraud-*"]);
     assert_eq!(
         errors(&config),
-        ["auth.providers[0].agents: could never match, because nothing says which agent a request is for; add a top-level `agent` block"]
+        [
+            "auth.providers[0].agents: could never match, because nothing says which agent a request is for; add a top-level `agent` block"
+        ]
     );
     config["agent"] = json!({"path": "/rest/{agent}"});
     let agents = policy(&config).providers.remove(0).agents.unwrap();
@@ -357,7 +441,10 @@ fn agents_of_a_provider() {
 
 #[test]
 fn skip_rules() {
-    let policy = policy(&with_auth("skip", json!(["GET /healthz", "GET /.well-known/agent-card.json", "POST /"])));
+    let policy = policy(&with_auth(
+        "skip",
+        json!(["GET /healthz", "GET /.well-known/agent-card.json", "POST /"]),
+    ));
     assert_eq!(policy.skip[1].path, "/.well-known/agent-card.json");
     assert_eq!(policy.skip[2].method, "POST");
     let not_canonical = "is not a canonical path, so it could match no request; write it without percent-encoding, `//`, `.` and `..` segments, `;` and query";
@@ -386,13 +473,20 @@ fn skip_rules() {
         ("GET /é", not_canonical),
     ];
     for (rule, expected) in table {
-        assert_eq!(errors(&with_auth("skip", json!([rule]))), [format!("auth.skip[0]: {expected}")], "{rule}");
+        assert_eq!(
+            errors(&with_auth("skip", json!([rule]))),
+            [format!("auth.skip[0]: {expected}")],
+            "{rule}"
+        );
     }
 }
 
 #[test]
 fn unavailable_status() {
-    assert_eq!(policy(&with_auth("unavailable_status", json!(401))).unavailable_status, 401);
+    assert_eq!(
+        policy(&with_auth("unavailable_status", json!(401))).unavailable_status,
+        401
+    );
     assert_eq!(
         errors(&with_auth("unavailable_status", json!(200))),
         ["auth.unavailable_status: unknown value; must be one of 503, 401"]
@@ -405,7 +499,11 @@ fn unavailable_status() {
 fn issuers() {
     let issuer = |text: &str| oidc(json!({"issuer": text}));
     for (text, stored, discovery) in [
-        ("https://issuer.example/", "https://issuer.example", "https://issuer.example/.well-known/openid-configuration"),
+        (
+            "https://issuer.example/",
+            "https://issuer.example",
+            "https://issuer.example/.well-known/openid-configuration",
+        ),
         (
             "https://Issuer.example/Realm/",
             "https://Issuer.example/Realm",
@@ -421,39 +519,72 @@ fn issuers() {
         let oidc = oidc_policy(&policy);
         assert_eq!(oidc.issuer, stored);
         assert!(oidc.owns_issuer(text));
-        let KeyOrigin::Remote(keys) = &oidc.keys else { panic!() };
+        let KeyOrigin::Remote(keys) = &oidc.keys else {
+            panic!()
+        };
         assert_eq!(keys.discovery.as_ref().unwrap().to_string(), discovery);
         assert_eq!(keys.issuer, stored);
     }
     let bad = "is not an absolute URL that can be called: it";
     let table = [
-        ("accounts.google.com", format!("{bad} must start with https:// (or http://)")),
-        ("https://", format!("{bad} needs a plain host or host:port, without user name or password")),
-        ("https://u:hunter2@h/", format!("{bad} needs a plain host or host:port, without user name or password")),
-        ("https://h/#f", format!("{bad} has a fragment, white space or a character outside ASCII")),
-        ("https://h/?a=b", "must not have a query; write the issuer as its tokens' `iss` has it".to_owned()),
+        (
+            "accounts.google.com",
+            format!("{bad} must start with https:// (or http://)"),
+        ),
+        (
+            "https://",
+            format!("{bad} needs a plain host or host:port, without user name or password"),
+        ),
+        (
+            "https://u:hunter2@h/",
+            format!("{bad} needs a plain host or host:port, without user name or password"),
+        ),
+        (
+            "https://h/#f",
+            format!("{bad} has a fragment, white space or a character outside ASCII"),
+        ),
+        (
+            "https://h/?a=b",
+            "must not have a query; write the issuer as its tokens' `iss` has it".to_owned(),
+        ),
         ("", "must not be an empty string".to_owned()),
     ];
     for (text, expected) in table {
-        assert_eq!(errors(&issuer(text)), [format!("{SETTINGS}.issuer: {expected}")], "{text}");
+        assert_eq!(
+            errors(&issuer(text)),
+            [format!("{SETTINGS}.issuer: {expected}")],
+            "{text}"
+        );
     }
     assert_eq!(
         errors(&oidc(json!({"jwks_url": "//h/keys"}))),
-        [format!("{SETTINGS}.jwks_url: {bad} must start with https:// (or http://)")]
+        [format!(
+            "{SETTINGS}.jwks_url: {bad} must start with https:// (or http://)"
+        )]
     );
 }
 
 #[test]
 fn audiences() {
-    assert_eq!(oidc_policy(&policy(&oidc(json!({"audience": ["a", "b"]})))).audiences, ["a", "b"]);
+    assert_eq!(
+        oidc_policy(&policy(&oidc(json!({"audience": ["a", "b"]})))).audiences,
+        ["a", "b"]
+    );
     assert_eq!(
         errors(&oidc(json!({"audience": []}))),
-        [format!("{SETTINGS}.audience: must not be empty; add an entry or leave the key out")]
+        [format!(
+            "{SETTINGS}.audience: must not be empty; add an entry or leave the key out"
+        )]
     );
-    assert_eq!(errors(&oidc(json!({"audience": ""}))), [format!("{SETTINGS}.audience: must not be an empty string")]);
+    assert_eq!(
+        errors(&oidc(json!({"audience": ""}))),
+        [format!("{SETTINGS}.audience: must not be an empty string")]
+    );
     assert_eq!(
         errors(&oidc(json!({"audience": ["a", ""]}))),
-        [format!("{SETTINGS}.audience[1]: must not be an empty string")]
+        [format!(
+            "{SETTINGS}.audience[1]: must not be an empty string"
+        )]
     );
 }
 
@@ -470,16 +601,28 @@ fn keys() {
     }
     let config = oidc(json!({"jwks_url": "https://Keys.example/jwks?app=1"}));
     let policy = policy(&config);
-    let KeyOrigin::Remote(keys) = &oidc_policy(&policy).keys else { panic!() };
-    assert_eq!(keys.jwks.as_ref().unwrap().to_string(), "https://keys.example/jwks?app=1");
+    let KeyOrigin::Remote(keys) = &oidc_policy(&policy).keys else {
+        panic!()
+    };
+    assert_eq!(
+        keys.jwks.as_ref().unwrap().to_string(),
+        "https://keys.example/jwks?app=1"
+    );
     assert!(keys.discovery.is_none());
 
     assert_eq!(
-        errors(&oidc(json!({"jwks": jwks(), "jwks_url": "https://k.example/"}))),
-        [format!("{SETTINGS}.jwks: can't stand beside `jwks_url`; keep one of them")]
+        errors(&oidc(
+            json!({"jwks": jwks(), "jwks_url": "https://k.example/"})
+        )),
+        [format!(
+            "{SETTINGS}.jwks: can't stand beside `jwks_url`; keep one of them"
+        )]
     );
     let table = [
-        (json!({}), "it needs a list `keys`, as in RFC 7517 section 5"),
+        (
+            json!({}),
+            "it needs a list `keys`, as in RFC 7517 section 5",
+        ),
         (json!("{"), "it ends in the middle"),
         (json!("{} {}"), "it is not JSON from line 1, column 4 on"),
         (json!({"keys": []}), "its `keys` is empty"),
@@ -487,7 +630,10 @@ fn keys() {
             json!({"keys": [{"kty": "oct", "k": TOKEN}]}),
             "none of its 1 keys can be used; keys[0] is a symmetric secret, with which anyone who verifies can also forge",
         ),
-        (json!({"keys": [{}, {}]}), "none of its 2 keys can be used; keys[0] has no `kty`"),
+        (
+            json!({"keys": [{}, {}]}),
+            "none of its 2 keys can be used; keys[0] has no `kty`",
+        ),
     ];
     for (set, expected) in table {
         assert_eq!(
@@ -497,27 +643,55 @@ fn keys() {
     }
     assert_eq!(
         errors(&oidc(json!({"jwks": 1}))),
-        [format!("{SETTINGS}.jwks: must be a JWK set, as a map or as text, not a number")]
+        [format!(
+            "{SETTINGS}.jwks: must be a JWK set, as a map or as text, not a number"
+        )]
     );
 }
 
 #[test]
 fn durations_have_bounds() {
     let table = [
-        (oidc(json!({"jwks_cache_ttl": "500ms"})), "auth.providers[0].settings.jwks_cache_ttl: must be between 1s and 7d"),
-        (oidc(json!({"clock_skew": "11m"})), "auth.providers[0].settings.clock_skew: must be between 0s and 10m"),
-        (oidc(json!({"max_token_age": "0s"})), "auth.providers[0].settings.max_token_age: must be between 1s and 365d"),
-        (with("callouts", json!({"timeout": "0s"})), "callouts.timeout: must be between 10ms and 1m"),
-        (with("limits", json!({"jwks_grace": "8d"})), "limits.jwks_grace: must be between 0s and 7d"),
-        (with("limits", json!({"token_bytes": 16})), "limits.token_bytes: must be between 256 and 1048576"),
-        (with("limits", json!({"waiting_requests": 0})), "limits.waiting_requests: must be between 1 and 1000000"),
+        (
+            oidc(json!({"jwks_cache_ttl": "500ms"})),
+            "auth.providers[0].settings.jwks_cache_ttl: must be between 1s and 7d",
+        ),
+        (
+            oidc(json!({"clock_skew": "11m"})),
+            "auth.providers[0].settings.clock_skew: must be between 0s and 10m",
+        ),
+        (
+            oidc(json!({"max_token_age": "0s"})),
+            "auth.providers[0].settings.max_token_age: must be between 1s and 365d",
+        ),
+        (
+            with("callouts", json!({"timeout": "0s"})),
+            "callouts.timeout: must be between 10ms and 1m",
+        ),
+        (
+            with("limits", json!({"jwks_grace": "8d"})),
+            "limits.jwks_grace: must be between 0s and 7d",
+        ),
+        (
+            with("limits", json!({"token_bytes": 16})),
+            "limits.token_bytes: must be between 256 and 1048576",
+        ),
+        (
+            with("limits", json!({"waiting_requests": 0})),
+            "limits.waiting_requests: must be between 1 and 1000000",
+        ),
     ];
     for (config, expected) in table {
         assert_eq!(errors(&config), [expected]);
     }
-    let policy = policy(&oidc(json!({"clock_skew": "300s", "max_token_age": "1h30m"})));
+    let policy = policy(&oidc(
+        json!({"clock_skew": "300s", "max_token_age": "1h30m"}),
+    ));
     assert_eq!(oidc_policy(&policy).clock_skew, Duration::from_secs(300));
-    assert_eq!(oidc_policy(&policy).max_token_age, Some(Duration::from_secs(5400)));
+    assert_eq!(
+        oidc_policy(&policy).max_token_age,
+        Some(Duration::from_secs(5400))
+    );
 }
 
 #[test]
@@ -528,27 +702,45 @@ fn claims() {
     })));
     let settings = oidc_policy(&policy);
     assert_eq!(settings.claim_map.user_id, ClaimPath::Name("email".into()));
-    assert_eq!(settings.claim_map.groups, ClaimPath::Pointer("/realm_access/roles".into()));
-    assert_eq!(settings.claim_map.org_id, ClaimPath::Name("https://example.com/org".into()));
+    assert_eq!(
+        settings.claim_map.groups,
+        ClaimPath::Pointer("/realm_access/roles".into())
+    );
+    assert_eq!(
+        settings.claim_map.org_id,
+        ClaimPath::Name("https://example.com/org".into())
+    );
     let (path, globs) = &settings.required_claims[0];
     assert_eq!(*path, ClaimPath::Pointer("/realm_access/roles".into()));
     assert!(globs.is_match("caller-x") && globs.is_match("admin") && !globs.is_match("x"));
 
     let pointer = "is neither a claim's name nor a JSON pointer (in which `~` is written `~0`)";
     let table = [
-        (json!({"claim_map": {"email": "/a~b"}}), format!("{SETTINGS}.claim_map.email: {pointer}")),
-        (json!({"required_claims": {"/a~": "x"}}), format!("{SETTINGS}.required_claims[\"/a~\"]: {pointer}")),
+        (
+            json!({"claim_map": {"email": "/a~b"}}),
+            format!("{SETTINGS}.claim_map.email: {pointer}"),
+        ),
+        (
+            json!({"required_claims": {"/a~": "x"}}),
+            format!("{SETTINGS}.required_claims[\"/a~\"]: {pointer}"),
+        ),
         (
             json!({"required_claims": {"hd": []}}),
-            format!("{SETTINGS}.required_claims.hd: must not be empty; add an entry or leave the key out"),
+            format!(
+                "{SETTINGS}.required_claims.hd: must not be empty; add an entry or leave the key out"
+            ),
         ),
         (
             json!({"required_claims": {"hd": ["[z-a]"]}}),
-            format!("{SETTINGS}.required_claims.hd[0]: is not a glob: the range `z-a` ends before it starts"),
+            format!(
+                "{SETTINGS}.required_claims.hd[0]: is not a glob: the range `z-a` ends before it starts"
+            ),
         ),
         (
             json!({"required_claims": {"hd": true}}),
-            format!("{SETTINGS}.required_claims.hd: must be a string or a list of strings, not a boolean"),
+            format!(
+                "{SETTINGS}.required_claims.hd: must be a string or a list of strings, not a boolean"
+            ),
         ),
     ];
     for (settings, expected) in table {
@@ -565,11 +757,20 @@ fn an_email_of_a_shared_issuer_must_be_verified() {
         oidc_policy(&policy(&oidc(settings))).require_email_verified
     };
     assert!(required("https://accounts.google.com", json!({})));
-    assert!(required("https://accounts.google.com/", json!({"require_email_verified": false})));
-    assert!(required("https://login.microsoftonline.com/0a1b/v2.0", json!({})));
+    assert!(required(
+        "https://accounts.google.com/",
+        json!({"require_email_verified": false})
+    ));
+    assert!(required(
+        "https://login.microsoftonline.com/0a1b/v2.0",
+        json!({})
+    ));
     assert!(required("https://sts.windows.net/0a1b/", json!({})));
     assert!(!required("https://issuer.example", json!({})));
-    assert!(required("https://issuer.example", json!({"require_email_verified": true})));
+    assert!(required(
+        "https://issuer.example",
+        json!({"require_email_verified": true})
+    ));
 }
 
 // --- static_token ---
@@ -589,13 +790,21 @@ fn static_tokens() {
     assert_eq!(hex, DIGEST);
     assert_eq!(digests(json!({"token": TOKEN})), by_env);
     assert_eq!(digests(json!({"token_sha256": DIGEST})), by_env);
-    assert_eq!(digests(json!({"token_sha256": format!("sha256:{}", DIGEST.to_uppercase())})), by_env);
-    assert_eq!(digests(json!({"token_sha256": [DIGEST], "token_env": ["TOKEN"]})).len(), 2);
+    assert_eq!(
+        digests(json!({"token_sha256": format!("sha256:{}", DIGEST.to_uppercase())})),
+        by_env
+    );
+    assert_eq!(
+        digests(json!({"token_sha256": [DIGEST], "token_env": ["TOKEN"]})).len(),
+        2
+    );
 
     let config = static_token(json!({"token_env": "TOKEN", "identity": {
         "user_id": "u", "email": "e@example.com", "org_id": "o", "workspace_id": "w", "groups": "g"}}));
     let policy = policy(&config);
-    let ProviderKind::StaticToken(p) = &policy.providers[0].kind else { panic!() };
+    let ProviderKind::StaticToken(p) = &policy.providers[0].kind else {
+        panic!()
+    };
     assert_eq!(p.identity.user_id(), "u");
     assert_eq!(p.identity.email(), Some("e@example.com"));
     assert_eq!(p.identity.org_id(), Some("o"));
@@ -604,24 +813,48 @@ fn static_tokens() {
 
     let digest = "must be a SHA-256 as 64 hexadecimal digits: `printf %s \"$TOKEN\" | sha256sum`";
     let table = [
-        (json!({}), format!("{SETTINGS}: needs one of token_sha256, token_env, token")),
-        (json!({"token_sha256": "abc"}), format!("{SETTINGS}.token_sha256[0]: {digest}")),
-        (json!({"token_sha256": "é".repeat(32)}), format!("{SETTINGS}.token_sha256[0]: {digest}")),
-        (json!({"token_sha256": format!("{}g", &DIGEST[1..])}), format!("{SETTINGS}.token_sha256[0]: {digest}")),
+        (
+            json!({}),
+            format!("{SETTINGS}: needs one of token_sha256, token_env, token"),
+        ),
+        (
+            json!({"token_sha256": "abc"}),
+            format!("{SETTINGS}.token_sha256[0]: {digest}"),
+        ),
+        (
+            json!({"token_sha256": "é".repeat(32)}),
+            format!("{SETTINGS}.token_sha256[0]: {digest}"),
+        ),
+        (
+            json!({"token_sha256": format!("{}g", &DIGEST[1..])}),
+            format!("{SETTINGS}.token_sha256[0]: {digest}"),
+        ),
         (
             json!({"token_sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}),
-            format!("{SETTINGS}.token_sha256[0]: is the SHA-256 of an empty token; hash the token itself"),
+            format!(
+                "{SETTINGS}.token_sha256[0]: is the SHA-256 of an empty token; hash the token itself"
+            ),
         ),
         (
             json!({"token_env": "EMPTY"}),
-            format!("{SETTINGS}.token_env[0]: the environment variable `EMPTY` is not set, or empty"),
+            format!(
+                "{SETTINGS}.token_env[0]: the environment variable `EMPTY` is not set, or empty"
+            ),
         ),
         (
             json!({"token_env": "SPACED"}),
-            format!("{SETTINGS}.token_env[0]: has white space or a character outside ASCII, so no request could carry it"),
+            format!(
+                "{SETTINGS}.token_env[0]: has white space or a character outside ASCII, so no request could carry it"
+            ),
         ),
-        (json!({"token": ""}), format!("{SETTINGS}.token: must not be an empty string")),
-        (json!({"token": 5}), format!("{SETTINGS}.token: must be a string or a list of strings, not a number")),
+        (
+            json!({"token": ""}),
+            format!("{SETTINGS}.token: must not be an empty string"),
+        ),
+        (
+            json!({"token": 5}),
+            format!("{SETTINGS}.token: must be a string or a list of strings, not a number"),
+        ),
         (
             json!({"token_env": "TOKEN", "identity": {}}),
             format!("{SETTINGS}.identity.user_id: is required"),
@@ -634,15 +867,21 @@ fn static_tokens() {
 
 #[test]
 fn a_secret_shows_nowhere() {
-    let config = static_token(json!({"token": [TOKEN, "short-hunter2"], "token_env": ["TOKEN", "GONE"]}));
+    let config =
+        static_token(json!({"token": [TOKEN, "short-hunter2"], "token_env": ["TOKEN", "GONE"]}));
     let raw = config::parse(config.to_string().as_bytes()).unwrap();
     let errors = load(&config).unwrap_err();
-    let (policy, warnings) = load(&static_token(json!({"token": [TOKEN, "short-hunter2"]}))).unwrap();
+    let (policy, warnings) =
+        load(&static_token(json!({"token": [TOKEN, "short-hunter2"]}))).unwrap();
     let all = format!("{raw:?} {errors} {errors:?} {warnings:?}");
     assert!(!all.contains(TOKEN) && !all.contains("hunter2"), "{all}");
     assert!(!format!("{policy:?}").contains("hunter2"));
     // A private key pasted into `jwks` is one too.
-    let raw = config::parse(oidc(json!({"jwks": {"keys": [{"d": "hunter2"}]}})).to_string().as_bytes());
+    let raw = config::parse(
+        oidc(json!({"jwks": {"keys": [{"d": "hunter2"}]}}))
+            .to_string()
+            .as_bytes(),
+    );
     assert!(!format!("{:?}", raw.unwrap()).contains("hunter2"));
 }
 
@@ -653,7 +892,13 @@ fn agents() {
     let resolver = |agent: Value| policy(&with("agent", agent)).agent;
     match resolver(json!({"path": "/a/rest/{agent}/v1"})) {
         AgentResolver::Path { before, after } => {
-            assert_eq!((before, after), (vec!["a".to_owned(), "rest".to_owned()], vec!["v1".to_owned()]));
+            assert_eq!(
+                (before, after),
+                (
+                    vec!["a".to_owned(), "rest".to_owned()],
+                    vec!["v1".to_owned()]
+                )
+            );
         }
         other => panic!("{other:?}"),
     }
@@ -663,12 +908,19 @@ fn agents() {
     }
     match resolver(json!({"host": "{agent}.Agents.example.com"})) {
         AgentResolver::Host { prefix, suffix } => {
-            assert_eq!((prefix.as_str(), suffix.as_str()), ("", ".agents.example.com"));
+            assert_eq!(
+                (prefix.as_str(), suffix.as_str()),
+                ("", ".agents.example.com")
+            );
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(resolver(json!({"header": "X-Agent-Id"})), AgentResolver::Header(h) if h == "x-agent-id"));
-    assert!(matches!(resolver(json!({"fixed": "orders"})), AgentResolver::Fixed(a) if &*a == "orders"));
+    assert!(
+        matches!(resolver(json!({"header": "X-Agent-Id"})), AgentResolver::Header(h) if h == "x-agent-id")
+    );
+    assert!(
+        matches!(resolver(json!({"fixed": "orders"})), AgentResolver::Fixed(a) if &*a == "orders")
+    );
 
     let placeholder = "must contain `{agent}` exactly once, as a whole path segment or host label";
     let path = "must be a canonical path such as `/rest/{agent}`, without percent-encoding, `//`, a trailing `/` or a query";
@@ -681,29 +933,65 @@ fn agents() {
         (json!({"path": "/{agent}", "fixed": "a"}), "agent", one),
         (json!({"path": "rest/{agent}"}), "agent.path", path),
         (json!({"path": "/rest"}), "agent.path", placeholder),
-        (json!({"path": "/{agent}/{agent}"}), "agent.path", placeholder),
+        (
+            json!({"path": "/{agent}/{agent}"}),
+            "agent.path",
+            placeholder,
+        ),
         (json!({"path": "/a-{agent}"}), "agent.path", placeholder),
-        (json!({"path": "/{agent}/a{agent}"}), "agent.path", placeholder),
+        (
+            json!({"path": "/{agent}/a{agent}"}),
+            "agent.path",
+            placeholder,
+        ),
         (json!({"path": "/rest//{agent}"}), "agent.path", path),
         (json!({"path": "/rest/{agent}/"}), "agent.path", path),
         (json!({"path": "/rest/../{agent}"}), "agent.path", path),
         (json!({"path": "/r%65st/{agent}"}), "agent.path", path),
-        (json!({"path": "/rest/{agent}?x"}), "agent.path", placeholder),
+        (
+            json!({"path": "/rest/{agent}?x"}),
+            "agent.path",
+            placeholder,
+        ),
         (json!({"path": "/{org}/{agent}"}), "agent.path", path),
-        (json!({"host": "agents.example.com"}), "agent.host", placeholder),
-        (json!({"host": "x-{agent}.example.com"}), "agent.host", placeholder),
-        (json!({"host": "{agent}example.com"}), "agent.host", placeholder),
+        (
+            json!({"host": "agents.example.com"}),
+            "agent.host",
+            placeholder,
+        ),
+        (
+            json!({"host": "x-{agent}.example.com"}),
+            "agent.host",
+            placeholder,
+        ),
+        (
+            json!({"host": "{agent}example.com"}),
+            "agent.host",
+            placeholder,
+        ),
         (json!({"host": "{agent}"}), "agent.host", host),
         (json!({"host": "{agent}."}), "agent.host", host),
-        (json!({"host": "{agent}.example.com:443"}), "agent.host", host),
+        (
+            json!({"host": "{agent}.example.com:443"}),
+            "agent.host",
+            host,
+        ),
         (json!({"host": "{agent}..example.com"}), "agent.host", host),
         (json!({"header": "x agent"}), "agent.header", header),
         (json!({"header": "x-auth-agent"}), "agent.header", reserved),
         (json!({"header": "Authorization"}), "agent.header", reserved),
-        (json!({"fixed": "a/b"}), "agent.fixed", "is not an agent's name: 1 to 128 letters, digits, `.`, `_`, `~` or `-`"),
+        (
+            json!({"fixed": "a/b"}),
+            "agent.fixed",
+            "is not an agent's name: 1 to 128 letters, digits, `.`, `_`, `~` or `-`",
+        ),
     ];
     for (agent, at, expected) in table {
-        assert_eq!(errors(&with("agent", agent.clone())), [format!("{at}: {expected}")], "{agent}");
+        assert_eq!(
+            errors(&with("agent", agent.clone())),
+            [format!("{at}: {expected}")],
+            "{agent}"
+        );
     }
 }
 
@@ -720,7 +1008,8 @@ fn callouts() {
         let lines = errors(&with("callouts", json!({"upstreams": {key: "x"}})));
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert!(
-            lines[0].ends_with(": must be `host` or `host:port`, in lower case and without a scheme"),
+            lines[0]
+                .ends_with(": must be `host` or `host:port`, in lower case and without a scheme"),
             "{lines:?}"
         );
     }
@@ -733,12 +1022,20 @@ fn callouts() {
 #[test]
 fn identity_headers() {
     assert_eq!(
-        policy(&with("identity", json!({"header_prefix": "x-caller-"}))).identity.header_prefix,
+        policy(&with("identity", json!({"header_prefix": "x-caller-"})))
+            .identity
+            .header_prefix,
         "x-caller-"
     );
     let name = "is not the name of a header: letters, digits and `-`, in lower case";
     let hyphen = "must end in `-`, or headers that are not ours would be removed";
-    for (prefix, expected) in [("X-Auth-", name), ("x auth-", name), ("x_auth-", name), ("x-auth", hyphen), ("-", hyphen)] {
+    for (prefix, expected) in [
+        ("X-Auth-", name),
+        ("x auth-", name),
+        ("x_auth-", name),
+        ("x-auth", hyphen),
+        ("-", hyphen),
+    ] {
         assert_eq!(
             errors(&with("identity", json!({"header_prefix": prefix}))),
             [format!("identity.header_prefix: {expected}")],
@@ -751,7 +1048,10 @@ fn identity_headers() {
 fn audit() {
     let sinks = |v: Value| policy(&with("audit", json!({"sinks": v}))).audit.sinks;
     assert_eq!(sinks(json!("log")), [AuditSink::Log]);
-    assert_eq!(sinks(json!(["log", "filter_state", "log"])), [AuditSink::Log, AuditSink::FilterState]);
+    assert_eq!(
+        sinks(json!(["log", "filter_state", "log"])),
+        [AuditSink::Log, AuditSink::FilterState]
+    );
     assert!(sinks(json!([])).is_empty());
     assert_eq!(
         errors(&with("audit", json!({"sinks": ["filter-state", "stdout"]}))),
@@ -794,7 +1094,9 @@ fn limits() {
     config["limits"] = json!({"jwks_keys": 1});
     assert_eq!(
         errors(&config),
-        [format!("{SETTINGS}.jwks: is no usable key set: it has 2 keys, and `limits.jwks_keys` is 1")]
+        [format!(
+            "{SETTINGS}.jwks: is no usable key set: it has 2 keys, and `limits.jwks_keys` is 1"
+        )]
     );
 }
 

@@ -22,7 +22,10 @@ fn reasons() -> String {
     for reason in Reason::ALL {
         let codes: Vec<&Code> = Code::ALL.iter().filter(|c| c.reason() == reason).collect();
         let Some(first) = codes.first() else {
-            let _ = write!(out, "\n## {reason}\n\nNo code yet: nothing in this version refuses a request for it.\n");
+            let _ = write!(
+                out,
+                "\n## {reason}\n\nNo code yet: nothing in this version refuses a request for it.\n"
+            );
             continue;
         };
         let response = answer::response(**first, 503, None, "…");
@@ -30,8 +33,14 @@ fn reasons() -> String {
             .headers
             .iter()
             .find(|(name, _)| *name == "www-authenticate")
-            .map_or(String::new(), |(_, value)| format!(", `WWW-Authenticate: {value}`"));
-        let retry = if response.headers.iter().any(|(name, _)| *name == "retry-after") {
+            .map_or(String::new(), |(_, value)| {
+                format!(", `WWW-Authenticate: {value}`")
+            });
+        let retry = if response
+            .headers
+            .iter()
+            .any(|(name, _)| *name == "retry-after")
+        {
             ", `Retry-After`"
         } else {
             ""
@@ -70,9 +79,15 @@ fn metrics() -> String {
 }
 
 fn check(file: &str, wanted: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(file);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("docs")
+        .join(file);
     if std::env::var_os("PORTCULLIS_WRITE_DOCS").is_some() {
-        assert!(std::fs::write(&path, wanted).is_ok(), "can't write {}", path.display());
+        assert!(
+            std::fs::write(&path, wanted).is_ok(),
+            "can't write {}",
+            path.display()
+        );
     }
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(

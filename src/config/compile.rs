@@ -13,7 +13,8 @@ use crate::glob::Globs;
 use crate::jose::JoseLimits;
 use crate::limits::Limits;
 use crate::policy::{
-    AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, IdentityPolicy, Policy, Provider, SkipRule, Url,
+    AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, IdentityPolicy, Policy, Provider,
+    SkipRule, Url,
 };
 use crate::request::canonical_path;
 
@@ -89,13 +90,22 @@ impl Compiler<'_> {
     ) -> Duration {
         let value = written.map_or(default, |s| s.0);
         if !bounds.contains(&value) {
-            let (min, max) = (Span(*bounds.start()).to_string(), Span(*bounds.end()).to_string());
+            let (min, max) = (
+                Span(*bounds.start()).to_string(),
+                Span(*bounds.end()).to_string(),
+            );
             self.error(at, Problem::OutOfRange { min, max });
         }
         value
     }
 
-    fn size(&mut self, written: Option<u64>, default: usize, bounds: RangeInclusive<u64>, at: &Path<'_>) -> usize {
+    fn size(
+        &mut self,
+        written: Option<u64>,
+        default: usize,
+        bounds: RangeInclusive<u64>,
+        at: &Path<'_>,
+    ) -> usize {
         let Some(value) = written else { return default };
         match usize::try_from(value) {
             Ok(size) if bounds.contains(&value) => size,
@@ -169,7 +179,12 @@ impl Compiler<'_> {
         })
     }
 
-    fn auth(&mut self, auth: &AuthConfig, has_agent: bool, at: &Path<'_>) -> (Vec<Provider>, Vec<SkipRule>) {
+    fn auth(
+        &mut self,
+        auth: &AuthConfig,
+        has_agent: bool,
+        at: &Path<'_>,
+    ) -> (Vec<Provider>, Vec<SkipRule>) {
         if auth.required == Some(false) {
             self.warn(&at.key("required"), Hazard::NotRequired);
         }
@@ -385,8 +400,18 @@ impl Compiler<'_> {
         let d = Limits::default();
         const MEGA: u64 = 1_000_000;
         Limits {
-            token_bytes: self.size(w.token_bytes, d.token_bytes, 256..=1 << 20, &at.key("token_bytes")),
-            jwks_bytes: self.size(w.jwks_bytes, d.jwks_bytes, 256..=16 << 20, &at.key("jwks_bytes")),
+            token_bytes: self.size(
+                w.token_bytes,
+                d.token_bytes,
+                256..=1 << 20,
+                &at.key("token_bytes"),
+            ),
+            jwks_bytes: self.size(
+                w.jwks_bytes,
+                d.jwks_bytes,
+                256..=16 << 20,
+                &at.key("jwks_bytes"),
+            ),
             jwks_keys: self.size(w.jwks_keys, d.jwks_keys, 1..=100_000, &at.key("jwks_keys")),
             jwks_grace: self.span(
                 w.jwks_grace,
@@ -400,15 +425,30 @@ impl Compiler<'_> {
                 SECOND..=HOUR,
                 &at.key("unknown_kid_interval"),
             ),
-            unknown_kids: self.size(w.unknown_kids, d.unknown_kids, 1..=MEGA, &at.key("unknown_kids")),
-            cached_tokens: self.size(w.cached_tokens, d.cached_tokens, 0..=10 * MEGA, &at.key("cached_tokens")),
+            unknown_kids: self.size(
+                w.unknown_kids,
+                d.unknown_kids,
+                1..=MEGA,
+                &at.key("unknown_kids"),
+            ),
+            cached_tokens: self.size(
+                w.cached_tokens,
+                d.cached_tokens,
+                0..=10 * MEGA,
+                &at.key("cached_tokens"),
+            ),
             cached_token_bytes: self.size(
                 w.cached_token_bytes,
                 d.cached_token_bytes,
                 0..=2 << 30,
                 &at.key("cached_token_bytes"),
             ),
-            failed_tokens: self.size(w.failed_tokens, d.failed_tokens, 0..=MEGA, &at.key("failed_tokens")),
+            failed_tokens: self.size(
+                w.failed_tokens,
+                d.failed_tokens,
+                0..=MEGA,
+                &at.key("failed_tokens"),
+            ),
             failed_token_ttl: self.span(
                 w.failed_token_ttl,
                 d.failed_token_ttl,
@@ -479,10 +519,16 @@ fn host_template(template: &str) -> Result<AgentResolver, TemplateProblem> {
     let (Some(prefix), Some(suffix), None) = (parts.next(), parts.next(), parts.next()) else {
         return Err(TemplateProblem::Placeholder);
     };
-    if !(prefix.is_empty() || prefix.ends_with('.')) || !(suffix.is_empty() || suffix.starts_with('.')) {
+    if !(prefix.is_empty() || prefix.ends_with('.'))
+        || !(suffix.is_empty() || suffix.starts_with('.'))
+    {
         return Err(TemplateProblem::Placeholder);
     }
-    let label = |l: &str| !l.is_empty() && l.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    let label = |l: &str| {
+        !l.is_empty()
+            && l.bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
     let literal = format!("{}{}", prefix, suffix.strip_prefix('.').unwrap_or(suffix));
     let literal = literal.strip_suffix('.').unwrap_or(&literal);
     if !literal.split('.').all(label) || suffix == "." {

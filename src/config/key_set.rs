@@ -2,9 +2,9 @@
 
 use std::fmt;
 
+use crate::jose::json::JsonError;
 use crate::jose::jwk::JwkError;
 use crate::jose::jwks::KeySetError;
-use crate::jose::json::JsonError;
 use crate::jose::public_key::PublicKeyError;
 
 /// A [`KeySetError`] to be read after "is no usable key set: ".
@@ -14,7 +14,10 @@ impl fmt::Display for Words<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             KeySetError::TooLarge { bytes, limit } => {
-                write!(f, "it has {bytes} bytes, and `limits.jwks_bytes` is {limit}")
+                write!(
+                    f,
+                    "it has {bytes} bytes, and `limits.jwks_bytes` is {limit}"
+                )
             }
             KeySetError::Json(JsonError::Syntax { line, column }) => {
                 write!(f, "it is not JSON from line {line}, column {column} on")
@@ -31,7 +34,12 @@ impl fmt::Display for Words<'_> {
             KeySetError::NoUsableKey { skipped } => match skipped.first() {
                 None => f.write_str("its `keys` is empty"),
                 Some(first) => {
-                    write!(f, "none of its {} keys can be used; keys[{}] ", skipped.len(), first.index)?;
+                    write!(
+                        f,
+                        "none of its {} keys can be used; keys[{}] ",
+                        skipped.len(),
+                        first.index
+                    )?;
                     key(&first.reason, f)
                 }
             },
@@ -45,15 +53,27 @@ fn key(error: &JwkError, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         JwkError::Missing(member) => write!(f, "has no `{}`", member.name()),
         JwkError::MemberType(member) => write!(f, "has a `{}` of the wrong type", member.name()),
         JwkError::KidTooLong { limit, .. } => write!(f, "has a `kid` of more than {limit} bytes"),
-        JwkError::Symmetric => f.write_str("is a symmetric secret, with which anyone who verifies can also forge"),
+        JwkError::Symmetric => {
+            f.write_str("is a symmetric secret, with which anyone who verifies can also forge")
+        }
         JwkError::UnsupportedKeyType => f.write_str("is of another type than RSA, EC and OKP"),
-        JwkError::UnsupportedCurve => f.write_str("is on another curve than P-256, P-384, P-521 and Ed25519"),
-        JwkError::PrivateKey => f.write_str("holds its private part, which belongs to the issuer alone"),
+        JwkError::UnsupportedCurve => {
+            f.write_str("is on another curve than P-256, P-384, P-521 and Ed25519")
+        }
+        JwkError::PrivateKey => {
+            f.write_str("holds its private part, which belongs to the issuer alone")
+        }
         JwkError::UnsupportedAlgorithm(_) => f.write_str("has an `alg` that is not accepted"),
-        JwkError::AlgorithmMismatch(alg) => write!(f, "has the `alg` {}, which its type can't do", alg.name()),
+        JwkError::AlgorithmMismatch(alg) => {
+            write!(f, "has the `alg` {}, which its type can't do", alg.name())
+        }
         JwkError::NotForSignatures => f.write_str("has a `use` other than `sig`"),
         JwkError::NotForVerifying => f.write_str("has `key_ops` without `verify`"),
-        JwkError::Base64 { member, .. } => write!(f, "has a `{}` that is not base64url without padding", member.name()),
+        JwkError::Base64 { member, .. } => write!(
+            f,
+            "has a `{}` that is not base64url without padding",
+            member.name()
+        ),
         JwkError::Key(PublicKeyError::ModulusLength { bits }) => {
             write!(f, "is an RSA key of {bits} bits; 2048 to 8192 are accepted")
         }

@@ -22,15 +22,17 @@ mod schema;
 use sha2::{Digest, Sha256};
 
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
-pub use self::provider::{ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings, StaticIdentity, StaticTokenSettings};
-pub use self::raw::{
-    AgentConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig, LimitsConfig, ProviderConfig, Sink,
-    UnavailableStatus,
+pub use self::provider::{
+    ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings, StaticIdentity, StaticTokenSettings,
 };
+pub use self::raw::{
+    AgentConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig, LimitsConfig,
+    ProviderConfig, Sink, UnavailableStatus,
+};
+use self::read::{Errors, Path, Read};
+pub use self::read::{Many, NotOffered, Secret, Span};
 #[cfg(feature = "schema")]
 pub use self::schema::{markdown, schema};
-pub use self::read::{Many, NotOffered, Secret, Span};
-use self::read::{Errors, Path, Read};
 use crate::policy::Policy;
 
 /// Reads and compiles a plugin configuration: what the filter and `portcullis check` do.

@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::error::Problem;
 use super::provider::Settings;
-use super::read::{Errors, Many, NotOffered, Path, Read, Span, field, nearest, object, refuse_unknown, wrong_type};
+use super::read::{
+    Errors, Many, NotOffered, Path, Read, Span, field, nearest, object, refuse_unknown, wrong_type,
+};
 
 object! {
     /// The plugin configuration of Portcullis.
@@ -99,7 +101,13 @@ impl Read for UnavailableStatus {
             401 => Some(Self(401)),
             _ => {
                 let choices = &["503", "401"];
-                errors.push(at, Problem::NotAChoice { choices, nearest: None });
+                errors.push(
+                    at,
+                    Problem::NotAChoice {
+                        choices,
+                        nearest: None,
+                    },
+                );
                 None
             }
         }
@@ -160,7 +168,11 @@ object! {
 
 /// One place that audit events go to.
 #[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema), schemars(rename_all = "snake_case"))]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "snake_case")
+)]
 pub enum Sink {
     /// The host's filter state.
     FilterState,

@@ -481,7 +481,10 @@ mod tests {
         let providers = providers.key("providers");
         let second = providers.index(1);
         assert_eq!(second.to_string(), "auth.providers[1]");
-        assert_eq!(second.key("x y\n").to_string(), "auth.providers[1][\"x y\\n\"]");
+        assert_eq!(
+            second.key("x y\n").to_string(),
+            "auth.providers[1][\"x y\\n\"]"
+        );
         assert_eq!(Path::ROOT.key("a.b").to_string(), "[\"a.b\"]");
         assert_eq!(Path::ROOT.to_string(), "");
     }

@@ -23,7 +23,10 @@ pub fn schema() -> Value {
 
 /// What a provider's entry may hold beside its settings, in the words of the reference page.
 const PROVIDER_KEYS: [(&str, &str); 2] = [
-    ("name", "Unique in the chain; 1 to 64 letters, digits, `_` or `-`. Absent: the type, with `-2` and so on for further ones."),
+    (
+        "name",
+        "Unique in the chain; 1 to 64 letters, digits, `_` or `-`. Absent: the type, with `-2` and so on for further ones.",
+    ),
     (
         "agents",
         "Globs on the names of the agents that identities from this provider may call; needs `agent`. Absent: any.",
@@ -188,12 +191,18 @@ impl<'s> Page<'s> {
     fn providers(&self, out: &mut String) {
         out.push_str("\n### A provider\n\n| key | | |\n|---|---|---|\n| **`type`** | string | One of the types below. |\n| **`settings`** | map | By type, below. |\n");
         for (key, description) in PROVIDER_KEYS {
-            let kind = if key == "agents" { "string or list" } else { "string" };
+            let kind = if key == "agents" {
+                "string or list"
+            } else {
+                "string"
+            };
             let _ = writeln!(out, "| `{key}` | {kind} | {description} |");
         }
         let kinds = at(self.schema, &["$defs", "Provider", "oneOf"]);
         for kind in kinds.as_array().into_iter().flatten() {
-            let name = at(kind, &["properties", "type", "const"]).as_str().unwrap_or_default();
+            let name = at(kind, &["properties", "type", "const"])
+                .as_str()
+                .unwrap_or_default();
             let settings = self.resolve(at(kind, &["properties", "settings"]));
             let _ = write!(out, "\n### `{name}`\n\n{}\n", text(settings));
             self.object(name, settings, out);
@@ -212,16 +221,27 @@ impl<'s> Page<'s> {
         let mut nested = Vec::new();
         for (key, value) in properties.into_iter().flatten() {
             let target = self.resolve(value);
-            let default = value
-                .get("default")
-                .map_or_else(String::new, |d| format!("`{}`", d.as_str().map_or_else(|| d.to_string(), str::to_owned)));
+            let default = value.get("default").map_or_else(String::new, |d| {
+                format!(
+                    "`{}`",
+                    d.as_str().map_or_else(|| d.to_string(), str::to_owned)
+                )
+            });
             let shown = if required.contains(&key.as_str()) {
                 format!("**`{key}`**")
             } else {
                 format!("`{key}`")
             };
-            let description = if value.get("description").is_some() { text(value) } else { text(target) };
-            let _ = writeln!(out, "| {shown} | {} | {default} | {description} |", self.kind(value));
+            let description = if value.get("description").is_some() {
+                text(value)
+            } else {
+                text(target)
+            };
+            let _ = writeln!(
+                out,
+                "| {shown} | {} | {default} | {description} |",
+                self.kind(value)
+            );
             if !name.is_empty() && target.get("properties").is_some() {
                 nested.push((key, target));
             }
@@ -259,6 +279,12 @@ impl<'s> Page<'s> {
 }
 
 fn text(value: &Value) -> String {
-    let text = value.get("description").and_then(Value::as_str).unwrap_or_default();
-    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+    let text = value
+        .get("description")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .replace('|', "\\|")
 }

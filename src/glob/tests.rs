@@ -355,10 +355,7 @@ fn agrees_with_the_reference_on_generated_globs() {
             assert_eq!(globs.is_match(&text), expected, "{glob:?} on {text:?}");
         }
     }
-    assert!(
-        good > 500,
-        "{good} good globs are too few to mean anything"
-    );
+    assert!(good > 500, "{good} good globs are too few to mean anything");
     assert!(hits > 1_000, "{hits} hits are too few to mean anything");
 }
 

@@ -18,7 +18,11 @@ pub enum DiscoveryError {
 ///
 /// # Errors
 /// [`DiscoveryError`].
-pub fn jwks_uri(document: &[u8], issuer: &str, issuer_is_https: bool) -> Result<Url, DiscoveryError> {
+pub fn jwks_uri(
+    document: &[u8],
+    issuer: &str,
+    issuer_is_https: bool,
+) -> Result<Url, DiscoveryError> {
     let document = parse_strict(document, 16).map_err(|_| DiscoveryError::NotJson)?;
     let named = document
         .get("issuer")
@@ -52,20 +56,36 @@ mod tests {
 
     #[test]
     fn the_document_must_be_the_issuers_own() {
-        let good = r#"{"issuer":"https://issuer.example/","jwks_uri":"https://keys.example/jwks?v=1"}"#;
+        let good =
+            r#"{"issuer":"https://issuer.example/","jwks_uri":"https://keys.example/jwks?v=1"}"#;
         assert_eq!(run(good).as_deref(), Ok("https://keys.example/jwks?v=1"));
         for (text, error) in [
             ("<html>", DiscoveryError::NotJson),
             ("{}", DiscoveryError::WrongIssuer),
-            (r#"{"issuer":"https://issuer.example.evil","jwks_uri":"https://k/"}"#, DiscoveryError::WrongIssuer),
+            (
+                r#"{"issuer":"https://issuer.example.evil","jwks_uri":"https://k/"}"#,
+                DiscoveryError::WrongIssuer,
+            ),
             (
                 r#"{"issuer":"https://issuer.example","issuer":"https://issuer.example","jwks_uri":"https://k/"}"#,
                 DiscoveryError::NotJson,
             ),
-            (r#"{"issuer":"https://issuer.example"}"#, DiscoveryError::BadJwksUri),
-            (r#"{"issuer":"https://issuer.example","jwks_uri":"http://k/"}"#, DiscoveryError::BadJwksUri),
-            (r#"{"issuer":"https://issuer.example","jwks_uri":"file:///etc/passwd"}"#, DiscoveryError::BadJwksUri),
-            (r#"{"issuer":"https://issuer.example","jwks_uri":"https://u:p@k/"}"#, DiscoveryError::BadJwksUri),
+            (
+                r#"{"issuer":"https://issuer.example"}"#,
+                DiscoveryError::BadJwksUri,
+            ),
+            (
+                r#"{"issuer":"https://issuer.example","jwks_uri":"http://k/"}"#,
+                DiscoveryError::BadJwksUri,
+            ),
+            (
+                r#"{"issuer":"https://issuer.example","jwks_uri":"file:///etc/passwd"}"#,
+                DiscoveryError::BadJwksUri,
+            ),
+            (
+                r#"{"issuer":"https://issuer.example","jwks_uri":"https://u:p@k/"}"#,
+                DiscoveryError::BadJwksUri,
+            ),
         ] {
             assert_eq!(run(text).as_ref(), Err(&error), "{text}");
         }

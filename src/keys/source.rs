@@ -190,7 +190,13 @@ impl KeySource {
     ///
     /// Callers choose `kid`s freely, so they may cause one fetch per `limits.unknown_kid_interval` and no more, however
     /// that fetch ends.
-    pub fn unknown_kid(&mut self, kid: &str, waited_since: Option<u64>, now: UnixTime, limits: &Limits) -> UnknownKid {
+    pub fn unknown_kid(
+        &mut self,
+        kid: &str,
+        waited_since: Option<u64>,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> UnknownKid {
         let waited = waited_since.is_some_and(|n| self.attempts > n);
         if waited && self.failures == 0 {
             if self.unknown_kids.len() < limits.unknown_kids {
@@ -220,7 +226,12 @@ impl KeySource {
     }
 
     /// What to fetch now, whether it begins an attempt, and how long the rest of the attempt may take.
-    pub fn poll(&mut self, now: UnixTime, callouts: &CalloutPolicy, limits: &Limits) -> Option<(Callout, bool, Duration)> {
+    pub fn poll(
+        &mut self,
+        now: UnixTime,
+        callouts: &CalloutPolicy,
+        limits: &Limits,
+    ) -> Option<(Callout, bool, Duration)> {
         match self.fetch {
             Fetch::InFlight { until, .. } if now >= until => self.fail(now),
             Fetch::Elsewhere { until } if now >= until => self.fetch = Fetch::Idle,
@@ -239,7 +250,11 @@ impl KeySource {
                 .map(|(url, _)| url.clone())
         });
         let (step, url, etag) = match (known, &self.spec.discovery) {
-            (Some(url), _) => (Step::Jwks, url, self.in_force.as_ref().and_then(|f| f.etag.clone())),
+            (Some(url), _) => (
+                Step::Jwks,
+                url,
+                self.in_force.as_ref().and_then(|f| f.etag.clone()),
+            ),
             (None, Some(url)) => (Step::Discovery, url.clone(), None),
             // A source without either URL can't be made by the compiler; should it be, it never has keys.
             (None, None) => {
@@ -267,7 +282,11 @@ impl KeySource {
             timeout: callouts.timeout,
             max_body: limits.jwks_bytes,
         };
-        Some((callout, first, callouts.timeout * 2 + Duration::from_secs(2)))
+        Some((
+            callout,
+            first,
+            callouts.timeout * 2 + Duration::from_secs(2),
+        ))
     }
 
     fn is_due(&self, now: UnixTime) -> bool {
@@ -296,7 +315,12 @@ impl KeySource {
     }
 
     /// What the callout brought. Returns how the attempt ended, `None` while it goes on.
-    pub fn reply(&mut self, reply: CalloutReply<'_>, now: UnixTime, limits: &Limits) -> Option<FetchOutcome> {
+    pub fn reply(
+        &mut self,
+        reply: CalloutReply<'_>,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> Option<FetchOutcome> {
         let Fetch::InFlight { step, .. } = self.fetch else {
             // Late: the attempt was given up. Its answer may be older than what is in force.
             return None;
@@ -319,7 +343,10 @@ impl KeySource {
             }
             Step::Jwks => {
                 let (keys, text, etag) = match (response.status, &self.in_force) {
-                    (200, _) => match (KeySet::parse(response.body, &limits.jose()), std::str::from_utf8(response.body)) {
+                    (200, _) => match (
+                        KeySet::parse(response.body, &limits.jose()),
+                        std::str::from_utf8(response.body),
+                    ) {
                         (Ok(keys), Ok(text)) => (
                             Rc::new(keys),
                             Rc::from(text),
@@ -327,7 +354,9 @@ impl KeySource {
                         ),
                         _ => return Some(self.failed(now)),
                     },
-                    (304, Some(f)) if f.etag.is_some() => (f.keys.clone(), f.text.clone(), f.etag.clone()),
+                    (304, Some(f)) if f.etag.is_some() => {
+                        (f.keys.clone(), f.text.clone(), f.etag.clone())
+                    }
                     _ => return Some(self.failed(now)),
                 };
                 let document = serde_json::to_vec(&Shared {
@@ -373,7 +402,13 @@ impl KeySource {
         }
     }
 
-    fn put_in_force(&mut self, keys: Rc<KeySet>, text: Rc<str>, etag: Option<String>, at: UnixTime) {
+    fn put_in_force(
+        &mut self,
+        keys: Rc<KeySet>,
+        text: Rc<str>,
+        etag: Option<String>,
+        at: UnixTime,
+    ) {
         // Refreshed after 80 % of the time it is fresh, give or take 10 %: before it expires, and not all workers and
         // hosts at once.
         let ttl = self.spec.cache_ttl;

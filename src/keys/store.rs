@@ -21,7 +21,10 @@ pub struct KeyStore {
 impl KeyStore {
     /// An empty store.
     pub const fn new(seed: u64) -> Self {
-        Self { seed, sources: Vec::new() }
+        Self {
+            seed,
+            sources: Vec::new(),
+        }
     }
 
     /// The source for `spec`, made if it isn't there. Each call wants one [`Self::release`].
@@ -38,7 +41,12 @@ impl KeyStore {
         }
         let seed = self.seed.wrapping_add(self.sources.len() as u64);
         let entry = Some((KeySource::new(spec.clone(), seed), 1));
-        match self.sources.iter_mut().enumerate().find(|(_, s)| s.is_none()) {
+        match self
+            .sources
+            .iter_mut()
+            .enumerate()
+            .find(|(_, s)| s.is_none())
+        {
             Some((i, free)) => {
                 *free = entry;
                 SourceId(i)

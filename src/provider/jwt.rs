@@ -41,7 +41,8 @@ impl<'a> Presented<'a> {
         }
         let jose = limits.jose();
         let jws = UntrustedJws::parse(token.as_bytes(), &jose).map_err(|e| code_of(&e))?;
-        let payload = parse_strict(jws.payload(), jose.json_depth).map_err(|_| Code::MalformedToken)?;
+        let payload =
+            parse_strict(jws.payload(), jose.json_depth).map_err(|_| Code::MalformedToken)?;
         let claims = Claims::from_json(payload)?;
         Ok(Self::New(Box::new((jws, claims))))
     }
@@ -78,7 +79,8 @@ impl<'a> Presented<'a> {
                 }
                 // Another key has that `kid` now: the old proof is worth nothing.
                 let jose = limits.jose();
-                let jws = UntrustedJws::parse(token.as_bytes(), &jose).map_err(|e| NoProof::Refused(code_of(&e)))?;
+                let jws = UntrustedJws::parse(token.as_bytes(), &jose)
+                    .map_err(|e| NoProof::Refused(code_of(&e)))?;
                 let claims = seen.claims.clone();
                 return prove_new(jws, claims, token, keys, cache, verifier, limits, now);
             }
@@ -139,7 +141,9 @@ fn no_proof(error: &VerifyError, kid: Option<&str>) -> NoProof {
 fn code_of(error: &JwsError) -> Code {
     match error {
         JwsError::TooLong { .. } => Code::TokenTooLarge,
-        JwsError::Encrypted | JwsError::Critical | JwsError::UnencodedPayload => Code::UnsupportedHeader,
+        JwsError::Encrypted | JwsError::Critical | JwsError::UnencodedPayload => {
+            Code::UnsupportedHeader
+        }
         JwsError::UnsupportedAlgorithm(_) => Code::UnsupportedAlgorithm,
         _ => Code::MalformedToken,
     }

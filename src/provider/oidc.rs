@@ -50,7 +50,10 @@ impl OidcPolicy {
             None if !self.allow_missing_exp => return Err(Code::MissingExpiry),
             _ => {}
         }
-        if claims.not_before().is_some_and(|nbf| now + self.clock_skew < nbf) {
+        if claims
+            .not_before()
+            .is_some_and(|nbf| now + self.clock_skew < nbf)
+        {
             return Err(Code::NotYetValid);
         }
         if let Some(max_age) = self.max_token_age {
@@ -95,7 +98,12 @@ impl OidcPolicy {
 
     fn identity(&self, claims: &Claims) -> Result<Identity, Code> {
         let map = &self.claim_map;
-        let text = |path| claims.get(path).and_then(Value::as_str).filter(|s| is_part(s));
+        let text = |path| {
+            claims
+                .get(path)
+                .and_then(Value::as_str)
+                .filter(|s| is_part(s))
+        };
         let user_id = claims
             .get(&map.user_id)
             .and_then(Value::as_str)

@@ -14,7 +14,9 @@ fn static_provider() -> serde_json::Value {
 }
 
 fn other_issuer() -> serde_json::Value {
-    let mut p = provider(json!({"issuer": "https://other.example", "jwks": {"keys": [jwk("k1", OTHER_KEY)]}}));
+    let mut p = provider(
+        json!({"issuer": "https://other.example", "jwks": {"keys": [jwk("k1", OTHER_KEY)]}}),
+    );
     p["name"] = json!("other");
     p
 }
@@ -22,18 +24,37 @@ fn other_issuer() -> serde_json::Value {
 #[test]
 fn several_providers_in_any_order() {
     let all = [provider(json!({})), other_issuer(), static_provider()];
-    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+    for order in [
+        [0, 1, 2],
+        [0, 2, 1],
+        [1, 0, 2],
+        [1, 2, 0],
+        [2, 0, 1],
+        [2, 1, 0],
+    ] {
         let chain: Vec<_> = order.iter().map(|i| all[*i].clone()).collect();
         let mut bench = Bench::new(&json!({"auth": {"providers": chain}}));
         for (token, verdict, by) in [
             (token(json!({})), "ok", "oidc"),
-            (token(json!({"iss": "https://other.example"})), "ok", "other"),
+            (
+                token(json!({"iss": "https://other.example"})),
+                "ok",
+                "other",
+            ),
             ("correct-horse-battery".into(), "ok", "static_token"),
-            (token(json!({"iss": "https://third.example"})), "not_for_me", ""),
+            (
+                token(json!({"iss": "https://third.example"})),
+                "not_for_me",
+                "",
+            ),
             (token(json!({"iss": null})), "not_for_me", ""),
             ("correct-horse-batterz".into(), "not_for_me", ""),
             (forged(json!({})), "bad_signature", "oidc"),
-            (forged(json!({"iss": "https://other.example"})), "bad_signature", "other"),
+            (
+                forged(json!({"iss": "https://other.example"})),
+                "bad_signature",
+                "other",
+            ),
             (token(json!({"aud": "x"})), "audience_mismatch", "oidc"),
             (token_with_kid("k2"), "unknown_kid", "oidc"),
             ("a.b.c".into(), "malformed_token", ""),
@@ -48,12 +69,20 @@ fn several_providers_in_any_order() {
                 portcullis_core::decision::Decision::Deny(d) => {
                     let code = d.code.as_str();
                     // How exactly a mangled token is mangled is not this test's business.
-                    assert!(code == verdict || verdict == "malformed_token" && code.starts_with("unsupported"), "{order:?} {token} {code}");
+                    assert!(
+                        code == verdict
+                            || verdict == "malformed_token" && code.starts_with("unsupported"),
+                        "{order:?} {token} {code}"
+                    );
                     assert_eq!(event(d.audit)["fields"]["code"], code);
                     d.tally
                 }
             };
-            assert_eq!(tally.unwrap().provider.as_deref().unwrap_or_default(), by, "{order:?} {token}");
+            assert_eq!(
+                tally.unwrap().provider.as_deref().unwrap_or_default(),
+                by,
+                "{order:?} {token}"
+            );
         }
     }
 }
@@ -64,12 +93,24 @@ fn one_issuer_twice_the_audience_decides() {
     second["name"] = json!("second");
     let mut bench = Bench::new(&json!({"auth": {"providers": [provider(json!({})), second]}}));
     assert_eq!(bench.with_token(&token(json!({}))), "ok");
-    assert_eq!(bench.with_token(&token(json!({"aud": "second", "sub": "bob"}))), "ok");
+    assert_eq!(
+        bench.with_token(&token(json!({"aud": "second", "sub": "bob"}))),
+        "ok"
+    );
     // The second provider's word is final for its audience, though the first would take alice.
-    assert_eq!(bench.with_token(&token(json!({"aud": "second"}))), "subject_not_allowed");
-    assert_eq!(bench.with_token(&token(json!({"aud": "third"}))), "audience_mismatch");
+    assert_eq!(
+        bench.with_token(&token(json!({"aud": "second"}))),
+        "subject_not_allowed"
+    );
+    assert_eq!(
+        bench.with_token(&token(json!({"aud": "third"}))),
+        "audience_mismatch"
+    );
     // In both audiences: the first in the chain owns it.
-    assert_eq!(bench.with_token(&token(json!({"aud": ["second", AUDIENCE]}))), "ok");
+    assert_eq!(
+        bench.with_token(&token(json!({"aud": ["second", AUDIENCE]}))),
+        "ok"
+    );
 }
 
 #[test]
@@ -77,7 +118,11 @@ fn without_a_credential() {
     let mut bench = Bench::oidc(json!({}));
     let denial = bench.deny(&Request::get("/rest/orders"));
     assert_eq!((denial.status, denial.code), (401, Code::MissingToken));
-    assert!(denial.headers.contains(&("www-authenticate", "Bearer".to_owned())));
+    assert!(
+        denial
+            .headers
+            .contains(&("www-authenticate", "Bearer".to_owned()))
+    );
     let body: serde_json::Value = serde_json::from_str(&denial.body).unwrap();
     assert_eq!(body["error"], "unauthorized");
     assert_eq!(body["message"], "valid bearer token required");
@@ -88,10 +133,16 @@ fn without_a_credential() {
     assert_eq!(event["fields"]["reason"], "missing_token");
 
     for header in ["Basic dTpw", "DPoP x", "Negotiate x"] {
-        assert_eq!(bench.verdict(&Request::get("/").header("authorization", header)), "not_for_me");
+        assert_eq!(
+            bench.verdict(&Request::get("/").header("authorization", header)),
+            "not_for_me"
+        );
     }
     for header in ["Bearer", "Bearer a b"] {
-        assert_eq!(bench.verdict(&Request::get("/").header("authorization", header)), "malformed_authorization");
+        assert_eq!(
+            bench.verdict(&Request::get("/").header("authorization", header)),
+            "malformed_authorization"
+        );
     }
 }
 
@@ -104,8 +155,14 @@ fn not_required_lets_in_those_who_show_nothing_and_nobody_else() {
     assert_eq!(removed(&allow), ["x-auth-user-id"]);
     assert!(allow.set.is_empty());
     let event = event(allow.audit);
-    assert_eq!((&event["event"], &event["fields"]["provider"]), (&json!("auth_verify"), &json!("anonymous")));
-    assert_eq!(set(&bench.allow(&bearer(&token(json!({})))), "x-auth-user-id"), Some("alice"));
+    assert_eq!(
+        (&event["event"], &event["fields"]["provider"]),
+        (&json!("auth_verify"), &json!("anonymous"))
+    );
+    assert_eq!(
+        set(&bench.allow(&bearer(&token(json!({})))), "x-auth-user-id"),
+        Some("alice")
+    );
     assert_eq!(bench.with_token(&forged(json!({}))), "bad_signature");
     assert_eq!(bench.with_token("opaque"), "not_for_me");
 }
@@ -131,13 +188,20 @@ fn an_agent_bound_provider_vouches_for_its_agents_only() {
         ("/rest//orders", "unknown_agent"),
         ("/other", "unknown_agent"),
     ] {
-        assert_eq!(bench.verdict(&Request::get(path).bearer(&token)), verdict, "{path}");
+        assert_eq!(
+            bench.verdict(&Request::get(path).bearer(&token)),
+            verdict,
+            "{path}"
+        );
     }
     let denial = bench.deny(&Request::get("/rest/billing").bearer(&token));
     assert_eq!(denial.status, 403);
     // Proven and not allowed: the audit says who.
     assert_eq!(event(denial.audit)["fields"]["user_id"], "alice");
-    assert_eq!(bench.verdict(&Request::get("/rest/billing").bearer("correct-horse-battery")), "ok");
+    assert_eq!(
+        bench.verdict(&Request::get("/rest/billing").bearer("correct-horse-battery")),
+        "ok"
+    );
 }
 
 #[test]
@@ -154,7 +218,11 @@ fn forgeries_cost_one_signature_each_and_are_remembered_briefly() {
     for token in ["a.b.c", &token_with_kid("k9"), &token(json!({"iss": "x"}))] {
         bench.with_token(token);
     }
-    assert_eq!(bench.verifier.0.get(), 2, "none of these has a key to be verified with");
+    assert_eq!(
+        bench.verifier.0.get(),
+        2,
+        "none of these has a key to be verified with"
+    );
 }
 
 /// A policy that is tightened takes effect at once, whatever is remembered.
@@ -170,8 +238,14 @@ fn reload_judges_remembered_tokens_anew() {
     bench.reload(&oidc_config(json!({"jwks": {"keys": [jwk("k2", KEY)]}})));
     assert_eq!(bench.with_token(&token), "unknown_kid");
     assert_eq!(bench.verifier.0.get(), 1);
-    bench.reload(&oidc_config(json!({"jwks": {"keys": [jwk("k1", OTHER_KEY)]}})));
-    assert_eq!(bench.with_token(&token), "ok", "another key of that name: the signature is verified again");
+    bench.reload(&oidc_config(
+        json!({"jwks": {"keys": [jwk("k1", OTHER_KEY)]}}),
+    ));
+    assert_eq!(
+        bench.with_token(&token),
+        "ok",
+        "another key of that name: the signature is verified again"
+    );
     assert_eq!(bench.verifier.0.get(), 2);
     bench.reload(&oidc_config(json!({})));
     assert_eq!(bench.with_token(&token), "ok");

@@ -53,12 +53,18 @@ fn a_skipped_request_is_cleansed_and_not_audited() {
             .header("connection", "x-auth-agent, keep-alive")
             .bearer("whatever"),
     );
-    assert_eq!(removed(&allow), ["x-auth-user-id", "X_AUTH_EMAIL", "authorization"]);
+    assert_eq!(
+        removed(&allow),
+        ["x-auth-user-id", "X_AUTH_EMAIL", "authorization"]
+    );
     assert_eq!(set(&allow, "connection"), Some("keep-alive"));
     assert!(allow.audit.is_none());
     assert_eq!(allow.tally.unwrap().counter_name(), "portcullis.skipped");
     // Not even two of them are looked at where none is needed.
-    assert_eq!(bench.verdict(&Request::get("/healthz").bearer("a").bearer("b")), "ok");
+    assert_eq!(
+        bench.verdict(&Request::get("/healthz").bearer("a").bearer("b")),
+        "ok"
+    );
 }
 
 #[test]
@@ -79,11 +85,22 @@ fn the_prefix_is_configurable_and_credentials_can_be_forwarded() {
 fn two_credentials_are_none() {
     let mut bench = Bench::oidc(json!({}));
     let token = token(json!({}));
-    assert_eq!(bench.verdict(&bearer(&token).bearer(&token)), "ambiguous_credentials");
-    assert_eq!(bench.verdict(&bearer(&token).header("Authorization", "Basic x")), "ambiguous_credentials");
     assert_eq!(
-        bench.verdict(&Request::get("/").header("authorization", &format!("Bearer x, Bearer {token}"))),
+        bench.verdict(&bearer(&token).bearer(&token)),
         "ambiguous_credentials"
     );
-    assert_eq!(bench.verdict(&Request::get(&format!("/?access_token={token}"))), "missing_token");
+    assert_eq!(
+        bench.verdict(&bearer(&token).header("Authorization", "Basic x")),
+        "ambiguous_credentials"
+    );
+    assert_eq!(
+        bench.verdict(
+            &Request::get("/").header("authorization", &format!("Bearer x, Bearer {token}"))
+        ),
+        "ambiguous_credentials"
+    );
+    assert_eq!(
+        bench.verdict(&Request::get(&format!("/?access_token={token}"))),
+        "missing_token"
+    );
 }

@@ -26,7 +26,10 @@ fn fetched_before_anybody_asks() {
     let discovery_call = bench.callout();
     assert!(discovery_call.first);
     assert_eq!(discovery_call.callout.authority, "issuer.example");
-    assert_eq!(discovery_call.callout.path, "/.well-known/openid-configuration");
+    assert_eq!(
+        discovery_call.callout.path,
+        "/.well-known/openid-configuration"
+    );
     assert_eq!(discovery_call.callout.scheme, "https");
     bench.no_callout();
     bench.respond(&discovery_call, 200, &[], &discovery());
@@ -45,7 +48,10 @@ fn a_request_waits_for_the_fetch_in_flight() {
     assert!(!need.ready(&bench.auth, bench.now));
     let call = bench.callout();
     bench.respond(&call, 200, &[], &discovery());
-    assert!(!need.ready(&bench.auth, bench.now), "discovery alone is no key");
+    assert!(
+        !need.ready(&bench.auth, bench.now),
+        "discovery alone is no key"
+    );
     let call = bench.callout();
     bench.respond(&call, 200, &[], &jwks(&["k1"]).to_string());
     assert_eq!(bench.resume(need), "ok");
@@ -69,7 +75,11 @@ fn failures_are_told_at_once_and_tried_again_with_backoff() {
     assert_eq!(bench.resume(need), "keys_unavailable");
     let denial = bench.deny(&bearer(&token(json!({}))));
     assert_eq!(denial.status, 503);
-    assert!(denial.headers.contains(&("retry-after", "1".to_owned())), "{:?}", denial.headers);
+    assert!(
+        denial.headers.contains(&("retry-after", "1".to_owned())),
+        "{:?}",
+        denial.headers
+    );
     let mut waited = Vec::new();
     for _ in 0..9 {
         let from = bench.now;
@@ -84,7 +94,10 @@ fn failures_are_told_at_once_and_tried_again_with_backoff() {
     }
     // Each up to a tenth early.
     for (waited, nominal) in waited.iter().zip([1, 2, 4, 8, 16, 32, 60, 60, 60]) {
-        assert!((nominal * 9 / 10..=nominal).contains(waited), "{waited} {nominal}");
+        assert!(
+            (nominal * 9 / 10..=nominal).contains(waited),
+            "{waited} {nominal}"
+        );
     }
     bench.pass(secs(60));
     bench.serve(&jwks(&["k1"]).to_string());
@@ -102,17 +115,26 @@ fn what_is_no_key_set_leaves_the_old_one_in_force() {
         (200, "<html>".into()),
         (200, "{}".into()),
         (200, r#"{"keys":[]}"#.into()),
-        (200, r#"{"keys":[{"kty":"oct","kid":"k1","k":"c2VjcmV0"}]}"#.into()),
+        (
+            200,
+            r#"{"keys":[{"kty":"oct","kid":"k1","k":"c2VjcmV0"}]}"#.into(),
+        ),
         (200, too_big),
     ] {
-        let mut bench = Bench::new(&oidc_config(json!({"jwks": null, "jwks_url": "https://issuer.example/jwks"})));
+        let mut bench = Bench::new(&oidc_config(
+            json!({"jwks": null, "jwks_url": "https://issuer.example/jwks"}),
+        ));
         let call = bench.callout();
         bench.respond(&call, 200, &[], &jwks(&["k1"]).to_string());
         bench.pass(secs(3600));
         let call = bench.callout();
         bench.respond(&call, status, &[], &body);
         let now = bench.now.as_secs();
-        assert_eq!(bench.with_token(&token(json!({"exp": now + 9}))), "ok", "{status}");
+        assert_eq!(
+            bench.with_token(&token(json!({"exp": now + 9}))),
+            "ok",
+            "{status}"
+        );
     }
 }
 
@@ -125,7 +147,11 @@ fn refreshed_before_it_expires_and_not_at_once_everywhere() {
     let call = bench.callout();
     // Discovery is remembered; the set is asked for with its ETag.
     assert_eq!(call.callout.path, "/jwks");
-    assert!(call.callout.headers.contains(&("if-none-match".into(), "\"1\"".into())));
+    assert!(
+        call.callout
+            .headers
+            .contains(&("if-none-match".into(), "\"1\"".into()))
+    );
     bench.respond(&call, 304, &[], "");
     let now = bench.now.as_secs();
     assert_eq!(bench.with_token(&token(json!({"exp": now + 9}))), "ok");
@@ -161,7 +187,10 @@ fn an_unknown_kid_causes_one_fetch_in_30_seconds() {
     assert_eq!(bench.resume(need), "unknown_kid");
     assert_eq!(bench.resume(other), "unknown_kid");
     for kid in 0..100 {
-        assert_eq!(bench.with_token(&token_with_kid(&format!("x{kid}"))), "unknown_kid");
+        assert_eq!(
+            bench.with_token(&token_with_kid(&format!("x{kid}"))),
+            "unknown_kid"
+        );
     }
     bench.no_callout();
     bench.pass(secs(29));
@@ -207,7 +236,8 @@ fn discovery_must_be_the_issuers_own() {
     let mut bench = Bench::new(&remote());
     let need = bench.waits(&bearer(&token(json!({}))));
     let call = bench.callout();
-    let evil = json!({"issuer": "https://evil.example", "jwks_uri": "https://evil.example/jwks"}).to_string();
+    let evil = json!({"issuer": "https://evil.example", "jwks_uri": "https://evil.example/jwks"})
+        .to_string();
     bench.respond(&call, 200, &[], &evil);
     bench.no_callout();
     assert_eq!(bench.resume(need), "keys_unavailable");
@@ -256,7 +286,10 @@ fn workers_share_one_fetch() {
     let now = follower.now;
     assert!(follower.auth.adopt(&finished.source, document, now));
     assert_eq!(follower.resume(need), "ok");
-    assert!(!follower.auth.adopt(&finished.source, document, now), "not newer");
+    assert!(
+        !follower.auth.adopt(&finished.source, document, now),
+        "not newer"
+    );
     assert!(!follower.auth.adopt(&finished.source, b"garbage", now));
     assert!(!follower.auth.adopt("another source", document, now));
 

@@ -76,7 +76,11 @@ fn time() {
         (json!({"iat": null}), "ok"),
         (json!({"iat": now + 9999}), "ok"),
     ] {
-        assert_eq!(bench.with_token(&token(changes.clone())), verdict, "{changes}");
+        assert_eq!(
+            bench.with_token(&token(changes.clone())),
+            verdict,
+            "{changes}"
+        );
     }
 }
 
@@ -98,7 +102,8 @@ fn a_remembered_token_still_expires() {
 #[test]
 fn age() {
     let now = start().as_secs();
-    let mut bench = Bench::oidc(json!({"max_token_age": "5m", "clock_skew": "10s", "allow_missing_exp": true}));
+    let mut bench =
+        Bench::oidc(json!({"max_token_age": "5m", "clock_skew": "10s", "allow_missing_exp": true}));
     for (changes, verdict) in [
         (json!({"iat": now - 310}), "ok"),
         (json!({"iat": now - 311}), "too_old"),
@@ -106,7 +111,11 @@ fn age() {
         (json!({"iat": now + 11}), "not_yet_valid"),
         (json!({"exp": null}), "ok"),
     ] {
-        assert_eq!(bench.with_token(&token(changes.clone())), verdict, "{changes}");
+        assert_eq!(
+            bench.with_token(&token(changes.clone())),
+            verdict,
+            "{changes}"
+        );
     }
 }
 
@@ -124,10 +133,17 @@ fn audience_and_client() {
         (json!({"aud": "x", "azp": "app2"}), "audience_mismatch"),
         (json!({"aud": {"a": 1}}), "malformed_claims"),
     ] {
-        assert_eq!(bench.with_token(&token(changes.clone())), verdict, "{changes}");
+        assert_eq!(
+            bench.with_token(&token(changes.clone())),
+            verdict,
+            "{changes}"
+        );
     }
     let mut bench = Bench::oidc(json!({}));
-    assert_eq!(bench.with_token(&token(json!({"aud": "x", "azp": AUDIENCE}))), "audience_mismatch");
+    assert_eq!(
+        bench.with_token(&token(json!({"aud": "x", "azp": AUDIENCE}))),
+        "audience_mismatch"
+    );
 }
 
 /// The case of the first request of Forge's phase 3.
@@ -149,11 +165,27 @@ fn google_service_accounts() {
         (fleet, json!(false), "email_not_verified"),
         (fleet, json!(null), "email_not_verified"),
         (fleet, json!("yes"), "email_not_verified"),
-        ("orders@other-project.iam.gserviceaccount.com", json!(true), "subject_not_allowed"),
-        ("orders@agent-fleet-prod.iam.gserviceaccount.com.evil.example", json!(true), "subject_not_allowed"),
-        ("a/b@agent-fleet-prod.iam.gserviceaccount.com", json!(true), "subject_not_allowed"),
+        (
+            "orders@other-project.iam.gserviceaccount.com",
+            json!(true),
+            "subject_not_allowed",
+        ),
+        (
+            "orders@agent-fleet-prod.iam.gserviceaccount.com.evil.example",
+            json!(true),
+            "subject_not_allowed",
+        ),
+        (
+            "a/b@agent-fleet-prod.iam.gserviceaccount.com",
+            json!(true),
+            "subject_not_allowed",
+        ),
     ] {
-        assert_eq!(bench.with_token(&google(email, verified)), verdict, "{email}");
+        assert_eq!(
+            bench.with_token(&google(email, verified)),
+            verdict,
+            "{email}"
+        );
     }
 }
 
@@ -162,15 +194,29 @@ fn an_address_counts_at_a_private_issuer_unless_it_says_unverified() {
     let mut bench = Bench::oidc(json!({"allowed_subjects": "*@example.com"}));
     for (changes, verdict) in [
         (json!({"email": "a@example.com"}), "ok"),
-        (json!({"email": "a@example.com", "email_verified": false}), "email_not_verified"),
-        (json!({"sub": "a@example.com", "email_verified": false}), "ok"),
+        (
+            json!({"email": "a@example.com", "email_verified": false}),
+            "email_not_verified",
+        ),
+        (
+            json!({"sub": "a@example.com", "email_verified": false}),
+            "ok",
+        ),
         (json!({"email": ["a@example.com"]}), "subject_not_allowed"),
         (json!({}), "subject_not_allowed"),
     ] {
-        assert_eq!(bench.with_token(&token(changes.clone())), verdict, "{changes}");
+        assert_eq!(
+            bench.with_token(&token(changes.clone())),
+            verdict,
+            "{changes}"
+        );
     }
-    let mut strict = Bench::oidc(json!({"allowed_subjects": "*@example.com", "require_email_verified": true}));
-    assert_eq!(strict.with_token(&token(json!({"email": "a@example.com"}))), "email_not_verified");
+    let mut strict =
+        Bench::oidc(json!({"allowed_subjects": "*@example.com", "require_email_verified": true}));
+    assert_eq!(
+        strict.with_token(&token(json!({"email": "a@example.com"}))),
+        "email_not_verified"
+    );
 }
 
 /// Upstreams believe `x-auth-email`.
@@ -186,7 +232,8 @@ fn required_claims() {
     let mut bench = Bench::oidc(json!({"required_claims": {
         "tier": ["gold", "plat*"], "/realm/roles": "caller", "level": "3", "ok": "true"
     }}));
-    let good = json!({"tier": "platinum", "realm": {"roles": ["x", "caller"]}, "level": 3, "ok": true});
+    let good =
+        json!({"tier": "platinum", "realm": {"roles": ["x", "caller"]}, "level": 3, "ok": true});
     assert_eq!(bench.with_token(&token(good.clone())), "ok");
     for (name, value) in [
         ("tier", json!("silver")),
@@ -198,7 +245,11 @@ fn required_claims() {
     ] {
         let mut bad = good.clone();
         bad[name] = value.clone();
-        assert_eq!(bench.with_token(&token(bad)), "claim_not_allowed", "{name} {value}");
+        assert_eq!(
+            bench.with_token(&token(bad)),
+            "claim_not_allowed",
+            "{name} {value}"
+        );
     }
 }
 
@@ -209,14 +260,23 @@ fn who_is_nobody() {
         (json!({"sub": null}), "missing_subject"),
         (json!({"sub": ""}), "malformed_claims"),
         (json!({"sub": 7}), "malformed_claims"),
-        (json!({"sub": "a\r\nx-auth-user-id: admin"}), "malformed_claims"),
+        (
+            json!({"sub": "a\r\nx-auth-user-id: admin"}),
+            "malformed_claims",
+        ),
         (json!({"sub": "a\u{0}"}), "malformed_claims"),
         (json!({"sub": "a".repeat(3000)}), "malformed_claims"),
         (json!({"sub": "élodie"}), "ok"),
     ] {
-        assert_eq!(bench.with_token(&token(changes.clone())), verdict, "{changes}");
+        assert_eq!(
+            bench.with_token(&token(changes.clone())),
+            verdict,
+            "{changes}"
+        );
     }
-    let allow = bench.allow(&bearer(&token(json!({"org_id": "a\nb", "groups": ["x\r\ny", "z", 7]}))));
+    let allow = bench.allow(&bearer(&token(
+        json!({"org_id": "a\nb", "groups": ["x\r\ny", "z", 7]}),
+    )));
     assert_eq!(set(&allow, "x-auth-org-id"), None);
     assert_eq!(set(&allow, "x-auth-groups"), Some("z"));
 }
@@ -232,7 +292,11 @@ fn one_trailing_slash_of_the_issuer_is_ignored() {
             ("https://ISSUER.example", "not_for_me"),
             ("https://issuer.example.evil.example", "not_for_me"),
         ] {
-            assert_eq!(bench.with_token(&token(json!({"iss": iss}))), verdict, "{configured} {iss}");
+            assert_eq!(
+                bench.with_token(&token(json!({"iss": iss}))),
+                verdict,
+                "{configured} {iss}"
+            );
         }
     }
 }

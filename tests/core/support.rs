@@ -28,9 +28,19 @@ const FORGED: [u8; 64] = [2; 64];
 pub struct CountingVerifier(pub Cell<u32>);
 
 impl SignatureVerifier for CountingVerifier {
-    fn verify(&self, _: Algorithm, _: &PublicKey, _: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+    fn verify(
+        &self,
+        _: Algorithm,
+        _: &PublicKey,
+        _: &[u8],
+        signature: &[u8],
+    ) -> Result<(), BadSignature> {
         self.0.set(self.0.get() + 1);
-        if signature == GENUINE { Ok(()) } else { Err(BadSignature) }
+        if signature == GENUINE {
+            Ok(())
+        } else {
+            Err(BadSignature)
+        }
     }
 }
 
@@ -140,7 +150,13 @@ impl Bench {
         assert!(next.is_none(), "{next:?}");
     }
 
-    pub fn respond(&mut self, callout: &BackgroundCallout, status: u16, headers: &[(&str, &str)], body: &str) {
+    pub fn respond(
+        &mut self,
+        callout: &BackgroundCallout,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) {
         let headers: Vec<(&[u8], &[u8])> = headers
             .iter()
             .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
@@ -222,7 +238,8 @@ pub fn jwk(kid: &str, x: &str) -> Value {
 /// Claims that every test's policy takes, with `changes` over them; `null` removes one.
 pub fn claims(changes: Value) -> Value {
     let now = start().as_secs();
-    let mut claims = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": now + 600, "iat": now});
+    let mut claims =
+        json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": now + 600, "iat": now});
     for (name, value) in changes.as_object().unwrap() {
         if value.is_null() {
             claims.as_object_mut().unwrap().remove(name);
@@ -234,15 +251,27 @@ pub fn claims(changes: Value) -> Value {
 }
 
 pub fn token(changes: Value) -> String {
-    sign(&json!({"alg": "EdDSA", "kid": "k1"}), &claims(changes), &GENUINE)
+    sign(
+        &json!({"alg": "EdDSA", "kid": "k1"}),
+        &claims(changes),
+        &GENUINE,
+    )
 }
 
 pub fn token_with_kid(kid: &str) -> String {
-    sign(&json!({"alg": "EdDSA", "kid": kid}), &claims(json!({})), &GENUINE)
+    sign(
+        &json!({"alg": "EdDSA", "kid": kid}),
+        &claims(json!({})),
+        &GENUINE,
+    )
 }
 
 pub fn forged(changes: Value) -> String {
-    sign(&json!({"alg": "EdDSA", "kid": "k1"}), &claims(changes), &FORGED)
+    sign(
+        &json!({"alg": "EdDSA", "kid": "k1"}),
+        &claims(changes),
+        &FORGED,
+    )
 }
 
 pub fn sign(header: &Value, claims: &Value, signature: &[u8]) -> String {
@@ -287,16 +316,26 @@ pub fn bearer(token: &str) -> Request {
 
 /// The value the decision sets for a header.
 pub fn set<'a>(allow: &'a Allow, name: &str) -> Option<&'a str> {
-    allow.set.iter().find(|(n, _)| &**n == name).map(|(_, v)| v.as_str())
+    allow
+        .set
+        .iter()
+        .find(|(n, _)| &**n == name)
+        .map(|(_, v)| v.as_str())
 }
 
 pub fn removed(allow: &Allow) -> Vec<&str> {
-    allow.remove.iter().map(|n| std::str::from_utf8(n).unwrap()).collect()
+    allow
+        .remove
+        .iter()
+        .map(|n| std::str::from_utf8(n).unwrap())
+        .collect()
 }
 
 /// The audit event of a decision.
 pub fn event(audit: Option<portcullis_core::audit::AuditLine>) -> Value {
-    let line = audit.expect("an audit event").finish(Duration::from_micros(12));
+    let line = audit
+        .expect("an audit event")
+        .finish(Duration::from_micros(12));
     assert!(!line.contains('\n'));
     serde_json::from_str(&line).unwrap()
 }

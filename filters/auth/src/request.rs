@@ -178,12 +178,7 @@ fn hold(
 
 /// Judges every held request that can be, and lets it go or answers it. Leaves `return_to` (or the root) as the effective
 /// context.
-pub fn resume_ready(
-    common: &mut Common,
-    root: &mut Root,
-    return_to: Option<u32>,
-    now: UnixTime,
-) {
+pub fn resume_ready(common: &mut Common, root: &mut Root, return_to: Option<u32>, now: UnixTime) {
     let Some(auth) = &root.auth else { return };
     let ready: Vec<u32> = root
         .waiting
@@ -192,8 +187,7 @@ pub fn resume_ready(
         .map(|(context_id, _)| *context_id)
         .collect();
     for context_id in &ready {
-        let (Some(auth), Some(mut waiting)) =
-            (&mut root.auth, root.waiting.remove(context_id))
+        let (Some(auth), Some(mut waiting)) = (&mut root.auth, root.waiting.remove(context_id))
         else {
             continue;
         };
@@ -242,13 +236,7 @@ fn cancelled(common: &mut Common, sinks: &[AuditSink], waiting: Waiting) {
     }
 }
 
-fn finish(
-    common: &mut Common,
-    root: &Root,
-    step: Step,
-    began_nanos: u64,
-    now: UnixTime,
-) -> Action {
+fn finish(common: &mut Common, root: &Root, step: Step, began_nanos: u64, now: UnixTime) -> Action {
     match step {
         Step::Done(decision) => carry_out(decision, &mut moment(common, root, began_nanos), false),
         Step::NeedCallout(_) => refuse(common, root, Code::HostFailure, now, began_nanos),
@@ -278,7 +266,9 @@ fn carry_out(decision: Decision, moment: &mut Moment<'_>, held: bool) -> Action 
             }
             // A request that still carries a spoofed header, or lacks its identity, must not go on.
             Err(status) => {
-                log::critical(format_args!("request headers could not be changed: {status}"));
+                log::critical(format_args!(
+                    "request headers could not be changed: {status}"
+                ));
                 host_failure(moment)
             }
         },
@@ -331,13 +321,7 @@ fn host_failure(moment: &mut Moment<'_>) -> Action {
 }
 
 /// Refuses a request that the core has not seen.
-fn refuse(
-    common: &mut Common,
-    root: &Root,
-    code: Code,
-    now: UnixTime,
-    began_nanos: u64,
-) -> Action {
+fn refuse(common: &mut Common, root: &Root, code: Code, now: UnixTime, began_nanos: u64) -> Action {
     let version = root.auth.as_ref().map_or("", |a| &a.policy().version);
     let line = refusal::audit(code, now, version);
     let mut moment = moment(common, root, began_nanos);

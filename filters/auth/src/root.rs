@@ -80,7 +80,10 @@ impl Root {
         let loaded = hostcalls::buffer(BufferType::PluginConfiguration, size)
             .map_err(|status| format!("the host did not hand out the configuration: {status}"))
             .and_then(|text| {
-                config::load(&plugin_config::json(&text), &|name| std::env::var(name).ok()).map_err(|e| e.to_string())
+                config::load(&plugin_config::json(&text), &|name| {
+                    std::env::var(name).ok()
+                })
+                .map_err(|e| e.to_string())
             });
         let now = hostcalls::now();
         let (policy, warnings, now) = match (loaded, now) {
@@ -156,7 +159,9 @@ impl Root {
         for (id, value) in auth.gauges(now) {
             common.metrics.record(id, value);
         }
-        common.metrics.record(Id::Waiting, self.waiting.len() as u64);
+        common
+            .metrics
+            .record(Id::Waiting, self.waiting.len() as u64);
     }
 
     fn look_at_others(&mut self, common: &mut Common, all: bool, now: UnixTime) {
@@ -166,7 +171,10 @@ impl Root {
                 continue;
             }
             let source = state.source.as_str();
-            match common.shared.look(source, state.fetched_at, state.deferred, now) {
+            match common
+                .shared
+                .look(source, state.fetched_at, state.deferred, now)
+            {
                 Look::Nothing => {}
                 Look::Adopt(document) => {
                     // Refused (a bare "not modified" for a set that this worker never had, say): fetch.
@@ -236,7 +244,9 @@ impl Root {
             let of_use = auth.reply(sent.id, reply, now);
             match reply {
                 CalloutReply::Response(_) if of_use => None,
-                CalloutReply::Response(r) if matches!(r.status, 200 | 304) => Some("the answer is not usable".to_owned()),
+                CalloutReply::Response(r) if matches!(r.status, 200 | 304) => {
+                    Some("the answer is not usable".to_owned())
+                }
                 CalloutReply::Response(r) => Some(format!("status {}", r.status)),
                 CalloutReply::Failed(failure) => Some(format!("{failure:?}")),
             }
@@ -261,7 +271,11 @@ impl Root {
         let Some(auth) = &mut self.auth else { return };
         for sent in std::mem::take(&mut self.in_flight).into_values() {
             common.shared.end(&sent.source, Ended::GivenUp, &[], now);
-            auth.reply(sent.id, CalloutReply::Failed(CalloutFailure::NoResponse), now);
+            auth.reply(
+                sent.id,
+                CalloutReply::Failed(CalloutFailure::NoResponse),
+                now,
+            );
         }
     }
 
@@ -309,10 +323,14 @@ fn tell_others(common: &mut Common, auth: &mut Authenticator, now: UnixTime) {
         match outcome {
             FetchOutcome::Fetched { document, at } => {
                 log::info(format_args!("keys of {source} fetched"));
-                common.shared.end(&source, Ended::Fetched { at }, &document, now);
+                common
+                    .shared
+                    .end(&source, Ended::Fetched { at }, &document, now);
             }
             FetchOutcome::Failed { retry_at, .. } => {
-                common.shared.end(&source, Ended::Failed { retry_at }, &[], now);
+                common
+                    .shared
+                    .end(&source, Ended::Failed { retry_at }, &[], now);
             }
         }
     }

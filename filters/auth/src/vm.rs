@@ -84,7 +84,10 @@ impl Filter for Portcullis {
     fn on_configure(root_id: u32, size: usize) -> bool {
         with(|vm| {
             let common = vm.common.get_or_insert_with(Common::new);
-            let root = vm.roots.entry(root_id).or_insert_with(|| Root::new(root_id));
+            let root = vm
+                .roots
+                .entry(root_id)
+                .or_insert_with(|| Root::new(root_id));
             let accepted = root.configure(common, size);
             // A host that can't be told "no" gets a filter that tells everyone "no".
             accepted || !common.kind.can_refuse_configuration()

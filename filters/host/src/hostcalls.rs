@@ -180,13 +180,7 @@ pub fn shared_data(key: &str) -> Result<Option<(Vec<u8>, u32)>, Status> {
 pub fn set_shared_data(key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
     // SAFETY: pointers and sizes of live slices.
     Status::check(unsafe {
-        abi::proxy_set_shared_data(
-            key.as_ptr(),
-            key.len(),
-            value.as_ptr(),
-            value.len(),
-            cas,
-        )
+        abi::proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas)
     })
 }
 
@@ -228,7 +222,9 @@ pub fn http_call<'a>(
 ) -> Result<u32, Status> {
     let headers = pairs::serialize(headers);
     let trailers = pairs::serialize(std::iter::empty());
-    let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX).max(1);
+    let millis = u32::try_from(timeout.as_millis())
+        .unwrap_or(u32::MAX)
+        .max(1);
     let mut token = 0_u32;
     // SAFETY: pointers and sizes of live slices in, a u32 out.
     Status::check(unsafe {
@@ -237,7 +233,11 @@ pub fn http_call<'a>(
             upstream.len(),
             headers.as_ptr(),
             headers.len(),
-            if body.is_empty() { null() } else { body.as_ptr() },
+            if body.is_empty() {
+                null()
+            } else {
+                body.as_ptr()
+            },
             body.len(),
             trailers.as_ptr(),
             trailers.len(),

@@ -12,30 +12,72 @@ pub(super) struct Known {
 /// Exact issuers, without a trailing `/`. The reason stands where it is not in the text itself.
 const EXACT: &[(&str, Known)] = &[
     // Service accounts of every Google Cloud project ask for any audience they like.
-    ("https://accounts.google.com", everyone("every Google account and service account")),
-    ("https://accounts.google.com.", everyone("every Google account and service account")),
-    ("https://login.microsoftonline.com/common/v2.0", everyone("every Microsoft tenant")),
-    ("https://login.microsoftonline.com/organizations/v2.0", everyone("every Microsoft tenant")),
-    ("https://login.microsoftonline.com/consumers/v2.0", everyone("every Microsoft account")),
+    (
+        "https://accounts.google.com",
+        everyone("every Google account and service account"),
+    ),
+    (
+        "https://accounts.google.com.",
+        everyone("every Google account and service account"),
+    ),
+    (
+        "https://login.microsoftonline.com/common/v2.0",
+        everyone("every Microsoft tenant"),
+    ),
+    (
+        "https://login.microsoftonline.com/organizations/v2.0",
+        everyone("every Microsoft tenant"),
+    ),
+    (
+        "https://login.microsoftonline.com/consumers/v2.0",
+        everyone("every Microsoft account"),
+    ),
     // The tenant that all personal accounts live in.
     (
         "https://login.microsoftonline.com/9188040d-6c67-4c5b-b112-36a304b66dad/v2.0",
         everyone("every Microsoft account"),
     ),
-    ("https://token.actions.githubusercontent.com", everyone("every GitHub repository")),
-    ("https://gitlab.com", everyone("every project and user of gitlab.com")),
+    (
+        "https://token.actions.githubusercontent.com",
+        everyone("every GitHub repository"),
+    ),
+    (
+        "https://gitlab.com",
+        everyone("every project and user of gitlab.com"),
+    ),
     // One issuer for the identity pools of all AWS accounts; only `aud` tells them apart.
-    ("https://cognito-identity.amazonaws.com", everyone("the identity pools of every AWS account")),
-    ("https://agent.buildkite.com", everyone("every Buildkite organisation")),
-    ("https://app.terraform.io", everyone("every HCP Terraform organisation")),
+    (
+        "https://cognito-identity.amazonaws.com",
+        everyone("the identity pools of every AWS account"),
+    ),
+    (
+        "https://agent.buildkite.com",
+        everyone("every Buildkite organisation"),
+    ),
+    (
+        "https://app.terraform.io",
+        everyone("every HCP Terraform organisation"),
+    ),
     ("https://oidc.vercel.com", everyone("every Vercel team")),
     ("https://appleid.apple.com", everyone("every Apple account")),
     ("https://oauth2.sigstore.dev/auth", everyone("everyone")),
     ("https://slack.com", everyone("every Slack workspace")),
-    ("https://www.linkedin.com/oauth", everyone("every LinkedIn member")),
-    ("https://www.facebook.com", everyone("every Facebook account")),
-    ("https://id.twitch.tv/oauth2", everyone("every Twitch account")),
-    ("https://login.salesforce.com", everyone("every Salesforce organisation")),
+    (
+        "https://www.linkedin.com/oauth",
+        everyone("every LinkedIn member"),
+    ),
+    (
+        "https://www.facebook.com",
+        everyone("every Facebook account"),
+    ),
+    (
+        "https://id.twitch.tv/oauth2",
+        everyone("every Twitch account"),
+    ),
+    (
+        "https://login.salesforce.com",
+        everyone("every Salesforce organisation"),
+    ),
 ];
 
 /// Hosts whose issuers are one tenant's each, but whose `email` is any text that a tenant's
@@ -62,6 +104,8 @@ pub(super) fn known(issuer: &str) -> Known {
     }
     Known {
         shared_by: None,
-        email_needs_proof: EMAIL_NEEDS_PROOF.iter().any(|host| issuer.starts_with(host)),
+        email_needs_proof: EMAIL_NEEDS_PROOF
+            .iter()
+            .any(|host| issuer.starts_with(host)),
     }
 }

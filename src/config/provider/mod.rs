@@ -81,6 +81,11 @@ impl Settings {
         }
         let empty = Value::Object(Map::new());
         // Without settings, what is required of them is what is missing.
-        Self::read_as(kind, settings.unwrap_or(&empty), &at.key("settings"), errors)
+        Self::read_as(
+            kind,
+            settings.unwrap_or(&empty),
+            &at.key("settings"),
+            errors,
+        )
     }
 }

@@ -90,11 +90,13 @@ impl fmt::Debug for Jwks {
 }
 
 impl OidcSettings {
-    pub(super) fn compile(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<ProviderKind> {
+    pub(super) fn compile(
+        &self,
+        at: &Path<'_>,
+        compiler: &mut Compiler<'_>,
+    ) -> Option<ProviderKind> {
         let issuer = self.issuer(at, compiler);
-        let known = issuer
-            .as_ref()
-            .map(|(text, _)| issuers::known(text));
+        let known = issuer.as_ref().map(|(text, _)| issuers::known(text));
         let audiences = compiler
             .required(self.audience.clone(), &at.key("audience"))
             .map(|many| many.0);
@@ -148,7 +150,8 @@ impl OidcSettings {
             clock_skew,
             claim_map: claim_map?,
             allowed_subjects,
-            require_email_verified: email_needs_proof || self.require_email_verified.unwrap_or(false),
+            require_email_verified: email_needs_proof
+                || self.require_email_verified.unwrap_or(false),
             required_claims,
             max_token_age,
             allow_missing_exp,
@@ -206,7 +209,10 @@ impl OidcSettings {
         let discovery = jwks.is_none().then(|| Url {
             path: format!(
                 "{}/.well-known/openid-configuration",
-                issuer_url.path.strip_suffix('/').unwrap_or(&issuer_url.path)
+                issuer_url
+                    .path
+                    .strip_suffix('/')
+                    .unwrap_or(&issuer_url.path)
             ),
             ..issuer_url.clone()
         });
@@ -257,7 +263,11 @@ impl OidcSettings {
         compiler.globs(globs, &at)
     }
 
-    fn required_claims(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Vec<(ClaimPath, Globs)> {
+    fn required_claims(
+        &self,
+        at: &Path<'_>,
+        compiler: &mut Compiler<'_>,
+    ) -> Vec<(ClaimPath, Globs)> {
         let at = at.key("required_claims");
         let mut out = Vec::new();
         for (claim, globs) in self.required_claims.iter().flatten() {

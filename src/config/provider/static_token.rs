@@ -47,7 +47,11 @@ object! {
 }
 
 impl StaticTokenSettings {
-    pub(super) fn compile(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<ProviderKind> {
+    pub(super) fn compile(
+        &self,
+        at: &Path<'_>,
+        compiler: &mut Compiler<'_>,
+    ) -> Option<ProviderKind> {
         let mut digests = Vec::new();
         let listed = at.key("token_sha256");
         for (i, text) in list(self.token_sha256.as_ref()).iter().enumerate() {

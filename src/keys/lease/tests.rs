@@ -306,9 +306,17 @@ fn garbage_counts_as_absent() {
         b"portcullis-lease-1".to_vec(),
         vec![0xff; 40],
         other_source,
-        format!("portcullis-lease-2 fetching {} 9\n{SOURCE}", at(5).as_millis()).into(),
+        format!(
+            "portcullis-lease-2 fetching {} 9\n{SOURCE}",
+            at(5).as_millis()
+        )
+        .into(),
         format!("portcullis-lease-1 fetching 5x 9\n{SOURCE}").into(),
-        format!("portcullis-lease-1 fetching {} 9 9\n{SOURCE}", at(5).as_millis()).into(),
+        format!(
+            "portcullis-lease-1 fetching {} 9 9\n{SOURCE}",
+            at(5).as_millis()
+        )
+        .into(),
         // Times that nobody would have written.
         format!("portcullis-lease-1 fetching {} 9\n{SOURCE}", u64::MAX).into(),
         format!("portcullis-lease-1 failed {} 0\n{SOURCE}", u64::MAX).into(),
@@ -333,7 +341,10 @@ fn a_document_is_read_for_its_source_and_age_only() {
         Some((at(3), &b"a\nb"[..]))
     );
     assert_eq!(decode_document(&bytes, SOURCE, at(4)), None);
-    assert_eq!(decode_document(&bytes, "https://issuer.example|1", at(3)), None);
+    assert_eq!(
+        decode_document(&bytes, "https://issuer.example|1", at(3)),
+        None
+    );
     let head = bytes.len() - 3;
     for n in 0..head {
         assert_eq!(decode_document(&bytes[..n], SOURCE, at(3)), None, "{n}");
