@@ -1,6 +1,13 @@
 //! What a configuration says and what it is refused for: every message word for word, because
 //! users see the same words in the proxy's log and from `portcullis check`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 

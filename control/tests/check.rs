@@ -1,5 +1,12 @@
 //! `portcullis check` and `portcullis schema` on real files.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+
 mod common;
 
 use common::{Dir, root};

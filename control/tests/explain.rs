@@ -1,5 +1,12 @@
 //! `portcullis explain` on real files and really signed tokens.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+
 mod common;
 
 use std::io::{Read, Write};

@@ -1,5 +1,6 @@
 //! Running the built program on real files.
 #![allow(dead_code, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
