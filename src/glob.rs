@@ -21,9 +21,9 @@
 //! * a character class becomes an alternation, because globset's classes know neither escapes nor
 //!   characters outside ASCII (it matches bytes);
 //! * for the same reason a string with characters outside ASCII is matched in an encoding in which
-//!   each of them is [`ESCAPE`] and six digits; globs are written in it from the start. The digits
+//!   each of them is `ESCAPE` and six digits; globs are written in it from the start. The digits
 //!   are control characters, encoded themselves when they occur: no token but an encoded character
-//!   starts with [`ESCAPE`] and none with a digit, so a `*` can't end in the middle of one;
+//!   starts with `ESCAPE` and none with a digit, so a `*` can't end in the middle of one;
 //! * where a glob would be filed by its "file extension", its last literal becomes an alternation: for
 //!   globset `..` has none, and the globs of one extension it tries one by one;
 //! * a `*` before or behind a text, by far the commonest glob, is written with a `*` that crosses `/` and
@@ -43,7 +43,7 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 const ESCAPE: char = '\u{f}';
 /// The digits 0 to 15 of an encoded character are this and the 15 characters behind it.
 const ZERO: u8 = 0x10;
-/// Digits after [`ESCAPE`]: enough for U+10FFFF.
+/// Digits after `ESCAPE`: enough for U+10FFFF.
 const DIGITS: u32 = 6;
 
 /// A compiled set of globs.

@@ -556,6 +556,12 @@ fn issuers() {
         ),
         ("", "must not be an empty string".to_owned()),
     ];
+    // With the keys named otherwise nothing is called at the issuer.
+    for text in ["joe", "spiffe.example.org", "ci@builds.example"] {
+        let settings = json!({"issuer": text, "jwks_url": "https://h/keys"});
+        let policy = policy(&oidc(settings));
+        assert_eq!(oidc_policy(&policy).issuer, text);
+    }
     for (text, expected) in table {
         assert_eq!(
             errors(&issuer(text)),

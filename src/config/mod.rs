@@ -1,10 +1,10 @@
 //! The configuration: bytes become a [`Config`] as written, which compiles to a
-//! [`Policy`](crate::policy::Policy).
+//! [`Policy`].
 //!
-//! 1. [`json`](self::json) reads strict JSON; a key that stands twice is an error.
-//! 2. [`read`](self::read) turns it into the types of [`raw`](self::raw); an unknown key or another
+//! 1. `json` reads strict JSON; a key that stands twice is an error.
+//! 2. `read` turns it into the types of `raw`; an unknown key or another
 //!    type of value is an error.
-//! 3. [`compile`](self::compile) checks what it means and makes the policy.
+//! 3. `compile` checks what it means and makes the policy.
 //!
 //! All three report everything they find, each with its path, and a configuration with one error
 //! is refused as a whole. What is legal but dangerous comes back as [`Warning`]s.

@@ -18,7 +18,7 @@ pub trait Filter {
     fn on_delete(context_id: u32);
 }
 
-/// Exports the proxy-wasm ABI 0.2.1 for a [`Filter`](crate::exports::Filter).
+/// Exports the proxy-wasm ABI 0.2.1 for a [`Filter`].
 #[macro_export]
 macro_rules! export_filter {
     ($filter:ty) => {

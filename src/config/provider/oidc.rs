@@ -18,7 +18,7 @@ use crate::policy::{ClaimMap, ClaimPath, KeyOrigin, OidcPolicy, ProviderKind, Re
 object! {
     /// Tokens of an OpenID Connect issuer: Auth0, Cognito, Entra ID, Google, Keycloak, Kubernetes, Okta and so on.
     pub struct OidcSettings {
-        /// The issuer: an absolute URL, as the tokens' `iss` has it. One trailing `/` makes no difference.
+        /// The issuer, as the tokens' `iss` has it: an absolute URL, or any string when `jwks` or `jwks_url` says where the keys are. One trailing `/` makes no difference.
         #[cfg_attr(feature = "schema", schemars(required))]
         issuer: String,
         /// The audience or audiences of which a token must name one.
@@ -158,15 +158,21 @@ impl OidcSettings {
         })))
     }
 
-    /// The issuer without its trailing `/`, and the same as a URL.
-    fn issuer(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<(String, Url)> {
+    /// The issuer without its trailing `/`, and the same as a URL where discovery needs one. Where the keys come from is
+    /// said otherwise, it is any `StringOrURI` (RFC 7519 section 4.1.1): old Google tokens say `accounts.google.com`.
+    fn issuer(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<(String, Option<Url>)> {
         let at = at.key("issuer");
         let text = compiler.required(self.issuer.as_ref(), &at)?;
-        let url = compiler.url(text, &at)?;
-        if url.path.contains('?') {
-            compiler.error(&at, Problem::IssuerQuery);
-            return None;
-        }
+        let url = if self.jwks.is_some() || self.jwks_url.is_some() {
+            None
+        } else {
+            let url = compiler.url(text, &at)?;
+            if url.path.contains('?') {
+                compiler.error(&at, Problem::IssuerQuery);
+                return None;
+            }
+            Some(url)
+        };
         let text = text.strip_suffix('/').unwrap_or(text);
         Some((text.to_owned(), url))
     }
@@ -174,7 +180,7 @@ impl OidcSettings {
     fn keys(
         &self,
         at: &Path<'_>,
-        issuer: Option<&(String, Url)>,
+        issuer: Option<&(String, Option<Url>)>,
         cache_ttl: Duration,
         compiler: &mut Compiler<'_>,
     ) -> Option<KeyOrigin> {
@@ -206,15 +212,12 @@ impl OidcSettings {
             None => None,
         };
         let (issuer, issuer_url) = issuer?;
-        let discovery = jwks.is_none().then(|| Url {
+        let discovery = issuer_url.as_ref().map(|url| Url {
             path: format!(
                 "{}/.well-known/openid-configuration",
-                issuer_url
-                    .path
-                    .strip_suffix('/')
-                    .unwrap_or(&issuer_url.path)
+                url.path.strip_suffix('/').unwrap_or(&url.path)
             ),
-            ..issuer_url.clone()
+            ..url.clone()
         });
         if jwks.as_ref().is_some_and(|url| !url.https) {
             compiler.warn(&at_url, Hazard::PlainHttp);
