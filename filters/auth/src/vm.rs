@@ -1,6 +1,7 @@
 //! What one VM knows, and the callbacks that reach it.
 
 use std::cell::RefCell;
+use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use portcullis_core::Stores;
@@ -53,9 +54,8 @@ impl Common {
     /// Looks around. Call it in a root context.
     fn new() -> Self {
         let kind = HostKind::detect();
-        // Workers start in the same millisecond, but not in the same nanosecond at the same stack of work; and two that did
-        // would only fetch once more.
-        let seed = hostcalls::now_nanos();
+        // Differs between workers, and nobody outside can predict it: it seeds the hash of the token cache.
+        let seed = RandomState::new().hash_one(hostcalls::now_nanos());
         Self {
             kind,
             metrics: Metrics::default(),
