@@ -222,7 +222,6 @@ impl Authenticator {
                     live,
                     source,
                     attempts,
-                    began: now,
                 });
                 Step::NeedCallout(NeedCallout {
                     inputs: inputs.into_owned(),
@@ -398,7 +397,6 @@ pub(crate) struct Waited {
     /// The source's ended attempts when the wait began.
     pub attempts: u64,
     pub deadline: UnixTime,
-    pub began: UnixTime,
     /// The number of its audit event: taken once, however often it is asked again.
     pub seq: u64,
 }
@@ -415,11 +413,6 @@ impl NeedCallout {
     /// When [`Self::resume`] decides whatever has come by then.
     pub const fn deadline(&self) -> UnixTime {
         self.waited.deadline
-    }
-
-    /// When the request arrived.
-    pub const fn began(&self) -> UnixTime {
-        self.waited.began
     }
 
     /// Whether asking again would make a difference: the fetch has ended, or the deadline passed.
@@ -440,16 +433,7 @@ impl NeedCallout {
 
     /// Refuses the request without waiting on: the host can't hold it, or has lost it.
     pub fn abandon(self, auth: &mut Authenticator, code: Code, now: UnixTime) -> Step {
-        let mut stores = auth.stores.borrow_mut();
-        let judge = Judge {
-            live: &self.waited.live,
-            stores: &mut stores,
-            verifier: &*auth.verifier,
-            now,
-            waited: Some(&self.waited),
-            verdicts: None,
-        };
-        Step::Done(judge.refuse(&self.inputs, code))
+        Step::Done(self.refused(auth, code, now))
     }
 
     /// The line to leave in the audit log should the request end before it is judged (code `cancelled`).
@@ -458,6 +442,13 @@ impl NeedCallout {
         auth: &mut Authenticator,
         now: UnixTime,
     ) -> Option<crate::audit::AuditLine> {
+        match self.refused(auth, Code::Cancelled, now) {
+            Decision::Deny(denial) => denial.audit,
+            Decision::Allow(_) => None,
+        }
+    }
+
+    fn refused(&self, auth: &Authenticator, code: Code, now: UnixTime) -> Decision {
         let mut stores = auth.stores.borrow_mut();
         let judge = Judge {
             live: &self.waited.live,
@@ -467,9 +458,6 @@ impl NeedCallout {
             waited: Some(&self.waited),
             verdicts: None,
         };
-        match judge.refuse(&self.inputs, Code::Cancelled) {
-            Decision::Deny(denial) => denial.audit,
-            Decision::Allow(_) => None,
-        }
+        judge.refuse(&self.inputs, code)
     }
 }

@@ -180,11 +180,6 @@ impl KeySource {
         Keys::Wait
     }
 
-    /// The earliest time of the next attempt after a failed one.
-    pub fn retry_at(&self) -> UnixTime {
-        self.retry_at
-    }
-
     /// Judges a `kid` that the set in force does not have. `waited_since` is the number of [`Self::attempts`] when the request
     /// began to wait; `None` when it has not waited.
     ///

@@ -81,50 +81,35 @@ impl<'a> Presented<'a> {
                 let jose = limits.jose();
                 let jws = UntrustedJws::parse(token.as_bytes(), &jose)
                     .map_err(|e| NoProof::Refused(code_of(&e)))?;
-                let claims = seen.claims.clone();
-                return prove_new(jws, claims, token, keys, cache, verifier, limits, now);
+                (jws, seen.claims.clone())
             }
             Self::New(new) => *new,
         };
-        prove_new(jws, claims, token, keys, cache, verifier, limits, now)
-    }
-}
-
-#[allow(clippy::too_many_arguments)] // one private step of `prove`, called twice
-fn prove_new(
-    jws: UntrustedJws<'_>,
-    claims: Claims,
-    token: &str,
-    keys: &KeySet,
-    cache: &mut TokenCache,
-    verifier: &dyn SignatureVerifier,
-    limits: &Limits,
-    now: UnixTime,
-) -> Result<(Rc<VerifiedToken>, Cache), NoProof> {
-    let (kid, algorithm) = (jws.kid().map(str::to_owned), jws.algorithm());
-    let thumbprint = keys
-        .select(kid.as_deref(), algorithm)
-        .map_err(|e| no_proof(&e, kid.as_deref()))?
-        .thumbprint();
-    if cache.has_failed(token, &thumbprint, now, limits) {
-        return Err(NoProof::Refused(Code::BadSignature));
-    }
-    match jws.verify(keys, verifier) {
-        Ok(proof) => {
-            let verified = Rc::new(VerifiedToken {
-                claims,
-                algorithm,
-                kid,
-                thumbprint: proof.thumbprint(),
-            });
-            cache.remember(token, verified.clone(), limits);
-            Ok((verified, Cache::Miss))
+        let (kid, algorithm) = (jws.kid().map(str::to_owned), jws.algorithm());
+        let thumbprint = keys
+            .select(kid.as_deref(), algorithm)
+            .map_err(|e| no_proof(&e, kid.as_deref()))?
+            .thumbprint();
+        if cache.has_failed(token, &thumbprint, now, limits) {
+            return Err(NoProof::Refused(Code::BadSignature));
         }
-        Err(e) => {
-            if matches!(e, VerifyError::BadSignature) {
-                cache.remember_failure(token, thumbprint, now, limits);
+        match jws.verify(keys, verifier) {
+            Ok(proof) => {
+                let verified = Rc::new(VerifiedToken {
+                    claims,
+                    algorithm,
+                    kid,
+                    thumbprint: proof.thumbprint(),
+                });
+                cache.remember(token, verified.clone(), limits);
+                Ok((verified, Cache::Miss))
             }
-            Err(no_proof(&e, kid.as_deref()))
+            Err(e) => {
+                if matches!(e, VerifyError::BadSignature) {
+                    cache.remember_failure(token, thumbprint, now, limits);
+                }
+                Err(no_proof(&e, kid.as_deref()))
+            }
         }
     }
 }
