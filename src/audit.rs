@@ -90,6 +90,9 @@ pub(crate) struct Fail<'a> {
     /// Only when the operator asked for it: whoever sent the token wrote this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unproven_subject: Option<&'a str>,
+    /// What someone else who was asked said about why, such as AWS's error code. Bounded, and free of the caller's words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a str>,
     pub config_version: &'a str,
     pub cache: &'static str,
 }

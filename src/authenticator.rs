@@ -13,8 +13,11 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
+
+use foldhash::quality::FixedState;
 
 use crate::callout::{Callout, CalloutId, CalloutReply};
 use crate::decision::{Decision, Step};
@@ -22,8 +25,10 @@ use crate::jose::verify::SignatureVerifier;
 use crate::judge::{HeaderNames, Inputs, Judge};
 use crate::keys::source::FetchOutcome;
 use crate::keys::store::{KeyStore, SourceId};
+use crate::lookup::{LookupId, Lookups};
 use crate::metrics;
-use crate::policy::{KeyOrigin, Policy, ProviderKind};
+use crate::policy::{KeyOrigin, Policy};
+use crate::provider::Awaited;
 use crate::reason::Code;
 use crate::request::RequestHead;
 use crate::time::UnixTime;
@@ -35,6 +40,7 @@ use crate::trace::{Trace, Verdict};
 pub struct Stores {
     pub(crate) keys: KeyStore,
     pub(crate) tokens: TokenCache,
+    pub(crate) lookups: Lookups,
     /// The last audit event's number.
     pub(crate) seq: u64,
     last_callout: u64,
@@ -44,11 +50,14 @@ pub struct Stores {
 
 impl Stores {
     /// Empty stores. `seed` should differ between workers and starts; it spreads refreshes and seeds the hash of the
-    /// token cache.
+    /// caches.
     pub fn new(seed: u64) -> Rc<RefCell<Self>> {
+        // Nobody outside can predict it, if nobody can predict `seed`.
+        let hasher = FixedState::with_seed(FixedState::default().hash_one(seed));
         Rc::new(RefCell::new(Self {
             keys: KeyStore::new(seed),
-            tokens: TokenCache::new(seed),
+            tokens: TokenCache::new(&hasher),
+            lookups: Lookups::new(&hasher),
             seq: 0,
             last_callout: 0,
             seed,
@@ -58,6 +67,11 @@ impl Stores {
     pub(crate) fn next_seq(&mut self) -> u64 {
         self.seq += 1;
         self.seq
+    }
+
+    const fn next_callout(&mut self) -> CalloutId {
+        self.last_callout += 1;
+        CalloutId(self.last_callout)
     }
 }
 
@@ -76,12 +90,9 @@ impl Live {
         let sources = policy
             .providers
             .iter()
-            .map(|p| match &p.kind {
-                ProviderKind::Oidc(oidc) => match &oidc.keys {
-                    KeyOrigin::Remote(spec) => Some(borrowed.keys.acquire(spec)),
-                    KeyOrigin::Inline(_) => None,
-                },
-                ProviderKind::StaticToken(_) => None,
+            .map(|p| match p.kind.jwt_rules()?.keys() {
+                KeyOrigin::Remote(spec) => Some(borrowed.keys.acquire(spec)),
+                KeyOrigin::Inline(_) => None,
             })
             .collect();
         drop(borrowed);
@@ -110,23 +121,34 @@ pub struct Authenticator {
     live: Rc<Live>,
     stores: Rc<RefCell<Stores>>,
     verifier: Rc<dyn SignatureVerifier>,
-    in_flight: Vec<(CalloutId, SourceId)>,
+    in_flight: Vec<(CalloutId, Awaited)>,
     finished: VecDeque<Finished>,
 }
 
-/// A fetch that the host is to send.
+/// A callout that the host is to send.
 #[derive(Debug)]
 pub struct BackgroundCallout {
     /// Names it in [`Authenticator::reply`] and [`Authenticator::defer`].
     pub id: CalloutId,
     /// The request to send.
     pub callout: Callout,
-    /// The key source's name, equal in every worker of the process.
-    pub source: String,
-    /// Whether it begins an attempt: take the lease first. The later callouts of an attempt go out under the same lease.
-    pub first: bool,
-    /// How long the whole attempt may take: the length of the lease.
-    pub lease: Duration,
+    /// On whose behalf.
+    pub purpose: Purpose,
+}
+
+/// What a callout is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A key set, of which one fetch serves every worker of the process.
+    Keys {
+        /// The key source's name, equal in every worker.
+        source: String,
+        /// `Some` when it begins an attempt: take a lease of this length first. The later callouts of an attempt go out
+        /// under the same lease.
+        lease: Option<Duration>,
+    },
+    /// A question about one credential, asked by this worker alone. Its name is for the log.
+    Lookup(Rc<str>),
 }
 
 /// An ended fetch, for the other workers.
@@ -213,32 +235,49 @@ impl Authenticator {
         };
         match judge.run(&inputs) {
             Ok(decision) => Step::Done(decision),
-            Err(source) => {
-                let attempts = stores.keys.get(source).map_or(0, |s| s.attempts());
-                let mut stores = stores;
-                let waited = waited.unwrap_or_else(|| Waited {
-                    seq: stores.next_seq(),
-                    deadline: now + live.policy.callouts.timeout,
-                    live,
-                    source,
-                    attempts,
-                });
+            Err(awaited) => {
+                let attempts = match awaited {
+                    Awaited::Keys(source) => stores.keys.get(source).map_or(0, |s| s.attempts()),
+                    Awaited::Lookup(_) => 0,
+                };
+                let patience = match awaited {
+                    Awaited::Keys(_) => live.policy.callouts.timeout,
+                    Awaited::Lookup(id) => stores.lookups.patience(&id),
+                };
+                let waited = match waited {
+                    None => Waited {
+                        seq: stores.next_seq(),
+                        deadline: now + patience,
+                        live,
+                        awaited,
+                        since: now,
+                        attempts,
+                    },
+                    // Keys first and then an answer: each is worth its own wait. Nothing else makes it longer.
+                    Some(w) => Waited {
+                        deadline: match (w.awaited, awaited) {
+                            (Awaited::Keys(_), Awaited::Lookup(_)) => now + patience,
+                            _ => w.deadline,
+                        },
+                        since: if w.awaited == awaited { w.since } else { now },
+                        awaited,
+                        attempts,
+                        ..w
+                    },
+                };
                 Step::NeedCallout(NeedCallout {
                     inputs: inputs.into_owned(),
-                    waited: Waited {
-                        source,
-                        attempts,
-                        ..waited
-                    },
+                    waited,
                 })
             }
         }
     }
 
-    /// The next fetch to send; call until `None`.
+    /// The next callout to send; call until `None`.
     pub fn poll_callout(&mut self, now: UnixTime) -> Option<BackgroundCallout> {
         let policy = &self.live.policy;
-        let mut stores = self.stores.borrow_mut();
+        let mut borrowed = self.stores.borrow_mut();
+        let stores = &mut *borrowed;
         for id in self.live.sources.iter().flatten() {
             let Some(source) = stores.keys.get_mut(*id) else {
                 continue;
@@ -247,20 +286,36 @@ impl Authenticator {
                 source.poll(now, &policy.callouts, &policy.limits)
             {
                 let source = source.name().to_owned();
-                stores.last_callout += 1;
-                let callout_id = CalloutId(stores.last_callout);
-                self.in_flight.retain(|(_, s)| s != id);
-                self.in_flight.push((callout_id, *id));
+                let callout_id = stores.next_callout();
+                let awaited = Awaited::Keys(*id);
+                self.in_flight.retain(|(_, a)| *a != awaited);
+                self.in_flight.push((callout_id, awaited));
                 return Some(BackgroundCallout {
                     id: callout_id,
                     callout,
-                    source,
-                    first,
-                    lease,
+                    purpose: Purpose::Keys {
+                        source,
+                        lease: first.then_some(lease),
+                    },
                 });
             }
         }
-        None
+        let due = stores.lookups.poll(now, &policy.limits)?;
+        let callout_id = stores.next_callout();
+        // Callouts that the host never answered.
+        if self.in_flight.len() > policy.limits.lookups_in_flight.saturating_mul(2) {
+            let lookups = &stores.lookups;
+            self.in_flight.retain(|(_, a)| match a {
+                Awaited::Keys(_) => true,
+                Awaited::Lookup(id) => lookups.is_pending(id),
+            });
+        }
+        self.in_flight.push((callout_id, Awaited::Lookup(due.id)));
+        Some(BackgroundCallout {
+            id: callout_id,
+            callout: due.callout,
+            purpose: Purpose::Lookup(due.scope),
+        })
     }
 
     /// What became of a callout, and whether it was of use: a 200 with a body that is no key set is not. Unknown and late
@@ -269,8 +324,15 @@ impl Authenticator {
         let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) else {
             return true;
         };
-        let (_, source_id) = self.in_flight.swap_remove(place);
+        let (_, awaited) = self.in_flight.swap_remove(place);
         let mut stores = self.stores.borrow_mut();
+        let source_id = match awaited {
+            Awaited::Keys(source) => source,
+            Awaited::Lookup(id) => {
+                let limits = &self.live.policy.limits;
+                return stores.lookups.reply(&id, reply, now, limits);
+            }
+        };
         if let Some(source) = stores.keys.get_mut(source_id)
             && let Some(outcome) = source.reply(reply, now, &self.live.policy.limits)
         {
@@ -287,8 +349,10 @@ impl Authenticator {
     /// Another worker has the lease of this fetch until then.
     pub fn defer(&mut self, id: CalloutId, until: UnixTime) {
         if let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) {
-            let (_, source) = self.in_flight.swap_remove(place);
-            if let Some(source) = self.stores.borrow_mut().keys.get_mut(source) {
+            let (_, awaited) = self.in_flight.swap_remove(place);
+            if let Awaited::Keys(source) = awaited
+                && let Some(source) = self.stores.borrow_mut().keys.get_mut(source)
+            {
                 source.defer(until);
             }
         }
@@ -373,6 +437,8 @@ impl Authenticator {
             ),
             (metrics::Id::JwksUsable, ages.len() as u64),
             (metrics::Id::TokenCacheEntries, stores.tokens.len() as u64),
+            (metrics::Id::LookupEntries, stores.lookups.len() as u64),
+            (metrics::Id::LookupsOpen, stores.lookups.open() as u64),
             (
                 metrics::Id::ConfigVersion,
                 u64::from_str_radix(version, 16).unwrap_or(0),
@@ -393,15 +459,24 @@ impl std::fmt::Debug for Authenticator {
 #[derive(Debug)]
 pub(crate) struct Waited {
     pub live: Rc<Live>,
-    pub source: SourceId,
-    /// The source's ended attempts when the wait began.
+    pub awaited: Awaited,
+    /// When it began to wait for this.
+    pub since: UnixTime,
+    /// The key source's ended attempts then.
     pub attempts: u64,
     pub deadline: UnixTime,
     /// The number of its audit event: taken once, however often it is asked again.
     pub seq: u64,
 }
 
-/// A request that waits for a fetch. It owns all it needs and keeps the policy it began with; asking consumes it, so a
+impl Waited {
+    /// Since when it has waited for the answer to that question, if it has.
+    pub(crate) fn since(&self, id: LookupId) -> Option<UnixTime> {
+        (self.awaited == Awaited::Lookup(id)).then_some(self.since)
+    }
+}
+
+/// A request that waits for a callout. It owns all it needs and keeps the policy it began with; asking consumes it, so a
 /// finished request can't be asked again.
 #[derive(Debug)]
 pub struct NeedCallout {
@@ -415,15 +490,19 @@ impl NeedCallout {
         self.waited.deadline
     }
 
-    /// Whether asking again would make a difference: the fetch has ended, or the deadline passed.
+    /// Whether asking again would make a difference: what it waits for has ended, or the deadline passed.
     pub fn ready(&self, auth: &Authenticator, now: UnixTime) -> bool {
-        now >= self.waited.deadline
-            || auth
-                .stores
-                .borrow()
+        if now >= self.waited.deadline {
+            return true;
+        }
+        let stores = auth.stores.borrow();
+        match self.waited.awaited {
+            Awaited::Keys(source) => stores
                 .keys
-                .get(self.waited.source)
-                .is_none_or(|s| s.attempts() > self.waited.attempts)
+                .get(source)
+                .is_none_or(|s| s.attempts() > self.waited.attempts),
+            Awaited::Lookup(id) => !stores.lookups.is_pending(&id),
+        }
     }
 
     /// Judges the request with what has come since.

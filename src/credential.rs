@@ -15,6 +15,8 @@ pub enum TokenKind {
     Opaque,
     /// Three (JWS) or five (JWE) dot-separated parts.
     Jwt,
+    /// Signed with AWS Signature Version 4.
+    SigV4,
 }
 
 impl TokenKind {
@@ -24,6 +26,7 @@ impl TokenKind {
             Self::Empty => "empty",
             Self::Opaque => "opaque",
             Self::Jwt => "jwt",
+            Self::SigV4 => "sigv4",
         }
     }
 }
@@ -84,7 +87,9 @@ impl<'a> Credential<'a> {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Ok(Self::OtherScheme);
         }
-        let token = rest.trim_start_matches(' ');
+        // One space, although RFC 6750 section 2.1 has "1*SP": no client sends more, and readers behind us might take the
+        // second for a part of the token.
+        let token = rest;
         if token.contains(',') {
             return Err(Code::AmbiguousCredentials);
         }
@@ -151,12 +156,13 @@ mod tests {
 
     #[test]
     fn bearer_in_any_case() {
-        for v in ["Bearer abc", "bearer abc", "BEARER  abc", "bEaReR abc "] {
+        for v in ["Bearer abc", "bearer abc", "BEARER abc", "bEaReR abc "] {
             assert_eq!(find(&[v]), Ok(Credential::Bearer("abc".into())), "{v}");
         }
         assert_eq!(find(&[]), Ok(Credential::None));
         assert_eq!(find(&["  "]), Ok(Credential::None));
         assert_eq!(find(&["Basic abc"]), Ok(Credential::OtherScheme));
+        assert_eq!(find(&["Bearer  abc"]), Err(Code::MalformedAuthorization));
     }
 
     #[test]

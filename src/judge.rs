@@ -12,11 +12,11 @@ use crate::hygiene::{self, Cleansing};
 use crate::identity::Identity;
 use crate::jose::verify::SignatureVerifier;
 use crate::keys::source::{Keys, UnknownKid};
-use crate::keys::store::SourceId;
+use crate::lookup::{self, Finding, LookupId, NotAsked, Question, Scope};
 use crate::metrics::{Cache, Outcome, Tally};
-use crate::policy::{KeyOrigin, OidcPolicy, Policy, Provider, ProviderKind};
-use crate::provider::jwt::{NoProof, Presented};
-use crate::provider::{Answer, static_token};
+use crate::policy::{AwsSigV4Policy, KeyOrigin, Policy, Provider, ProviderKind};
+use crate::provider::jwt::{NoProof, Ownership, Presented};
+use crate::provider::{Answer, Awaited, static_token};
 use crate::reason::Code;
 use crate::request::{RequestHead, canonical_path};
 use crate::time::UnixTime;
@@ -115,6 +115,10 @@ struct Known<'p> {
     provider: Option<&'p Provider>,
     identity: Option<Rc<Identity>>,
     unproven_subject: Option<String>,
+    /// What its provider takes the credential for.
+    token_kind: Option<TokenKind>,
+    /// What someone else said about why, such as AWS's error code.
+    detail: Option<Rc<str>>,
     cache: Cache,
     retry_at: Option<UnixTime>,
 }
@@ -139,8 +143,8 @@ enum Jwt<'t> {
 }
 
 impl<'j> Judge<'j> {
-    /// The decision, or the source whose fetch it has to wait for.
-    pub(crate) fn run(mut self, inputs: &Inputs<'_>) -> Result<Decision, SourceId> {
+    /// The decision, or what it has to wait for.
+    pub(crate) fn run(mut self, inputs: &Inputs<'_>) -> Result<Decision, Awaited> {
         let policy = &self.live.policy;
         if inputs.skip {
             return Ok(self.allow(inputs, Outcome::Skipped, Known::default()));
@@ -166,7 +170,7 @@ impl<'j> Judge<'j> {
                 known.retry_at = Some(retry_at);
                 Ok(self.deny(inputs, code, known))
             }
-            Answer::Pending(source) => Err(source),
+            Answer::Pending(awaited) => Err(awaited),
             Answer::Verified(identity) => {
                 known.identity = Some(identity);
                 known.unproven_subject = None;
@@ -211,34 +215,37 @@ impl<'j> Judge<'j> {
         let live = self.live;
         let mut jwt = Jwt::Unread;
         for (i, provider) in live.policy.providers.iter().enumerate() {
-            let answer = match &provider.kind {
-                ProviderKind::StaticToken(policy) => static_token::judge(policy, token),
-                ProviderKind::Oidc(policy) if looks_like_jwt(token) => {
+            let (answer, whose) = match &provider.kind {
+                ProviderKind::StaticToken(policy) => {
+                    (static_token::judge(policy, token), Some(provider))
+                }
+                ProviderKind::AwsSigV4(policy) => {
+                    (self.aws(policy, i, token, known), Some(provider))
+                }
+                ProviderKind::Oidc(_) if looks_like_jwt(token) => {
                     if matches!(jwt, Jwt::Unread) {
                         jwt = self.read(token, known);
                     }
                     match jwt {
-                        Jwt::Faulty(code) => Answer::Refused(code),
+                        // A mangled token is nobody's in particular: the chain refuses it, not this provider.
+                        Jwt::Faulty(code) => (Answer::Refused(code), None),
                         Jwt::Read(presented, owner) if owner == Some(i) => {
-                            let answer = self.oidc(policy, i, token, presented, known);
-                            known.provider = Some(provider);
-                            self.note(i, &answer);
-                            return answer;
+                            // Moved out: whatever the owner says, nobody else is asked.
+                            jwt = Jwt::Unread;
+                            let answer = self.jwt(provider, i, token, presented, known);
+                            (answer, Some(provider))
                         }
                         other => {
                             jwt = other;
-                            Answer::NotForMe
+                            (Answer::NotForMe, None)
                         }
                     }
                 }
-                ProviderKind::Oidc(_) => Answer::NotForMe,
+                ProviderKind::Oidc(_) => (Answer::NotForMe, None),
             };
             self.note(i, &answer);
             if !matches!(answer, Answer::NotForMe) {
-                // A mangled token is nobody's in particular: the chain refuses it, not this provider.
-                if !matches!(answer, Answer::Refused(_)) {
-                    known.provider = Some(provider);
-                }
+                known.provider = whose;
                 return answer;
             }
         }
@@ -256,19 +263,15 @@ impl<'j> Judge<'j> {
                 }
                 // Of several providers with this issuer the first whose audience matches owns the token; when
                 // none matches, the first one says so.
-                let of_issuer =
-                    |p: &&OidcPolicy| claims.issuer().is_some_and(|iss| p.owns_issuer(iss));
                 let mut owner = None;
+                let mut strongest = Ownership::None;
                 for (i, provider) in policy.providers.iter().enumerate() {
-                    let ProviderKind::Oidc(oidc) = &provider.kind else {
-                        continue;
-                    };
-                    if of_issuer(&&**oidc) {
-                        if oidc.owns_audience(claims) {
-                            owner = Some(i);
-                            break;
-                        }
-                        owner = owner.or(Some(i));
+                    let claim = provider
+                        .kind
+                        .jwt_rules()
+                        .map_or(Ownership::None, |rules| rules.ownership(claims));
+                    if claim > strongest {
+                        (owner, strongest) = (Some(i), claim);
                     }
                 }
                 Jwt::Read(presented, owner)
@@ -277,22 +280,25 @@ impl<'j> Judge<'j> {
     }
 
     /// Judges a token of this provider's issuer: keys, signature, claims, in that order.
-    fn oidc(
+    fn jwt(
         &mut self,
-        policy: &OidcPolicy,
+        provider: &Provider,
         index: usize,
         token: &str,
         presented: Presented<'_>,
         known: &mut Known<'j>,
     ) -> Answer {
+        let Some(rules) = provider.kind.jwt_rules() else {
+            return Answer::NotForMe;
+        };
         let limits = &self.live.policy.limits;
         let source = self.live.sources.get(index).copied().flatten();
-        let keys = match (&policy.keys, source) {
+        let keys = match (rules.keys(), source) {
             (KeyOrigin::Inline(keys), _) => keys.clone(),
             (KeyOrigin::Remote(_), Some(id)) => {
                 match self.stores.keys.get(id).map(|s| s.keys(self.now, limits)) {
                     Some(Keys::InForce(keys)) => keys,
-                    Some(Keys::Wait) => return self.pending(id),
+                    Some(Keys::Wait) => return self.pending(Awaited::Keys(id)),
                     Some(Keys::Unavailable(at)) => {
                         return Answer::Unavailable(Code::KeysUnavailable, at);
                     }
@@ -313,7 +319,7 @@ impl<'j> Judge<'j> {
         ) {
             Ok((verified, cache)) => {
                 known.cache = cache;
-                match policy.judge(&verified.claims, self.now) {
+                match rules.judge(&verified, self.now) {
                     Ok(identity) => Answer::Verified(Rc::new(identity)),
                     Err(code) => Answer::Refused(code),
                 }
@@ -323,14 +329,17 @@ impl<'j> Judge<'j> {
                 let Some(id) = source else {
                     return Answer::Refused(Code::UnknownKid);
                 };
-                let waited_since = self.waited.filter(|w| w.source == id).map(|w| w.attempts);
+                let waited_since = self
+                    .waited
+                    .filter(|w| w.awaited == Awaited::Keys(id))
+                    .map(|w| w.attempts);
                 let verdict = self
                     .stores
                     .keys
                     .get_mut(id)
                     .map(|s| s.unknown_kid(&kid, waited_since, self.now, limits));
                 match verdict {
-                    Some(UnknownKid::Wait) => self.pending(id),
+                    Some(UnknownKid::Wait) => self.pending(Awaited::Keys(id)),
                     Some(UnknownKid::Unavailable(at)) => {
                         Answer::Unavailable(Code::KeysUnavailable, at)
                     }
@@ -340,11 +349,102 @@ impl<'j> Judge<'j> {
         }
     }
 
-    fn pending(&self, id: SourceId) -> Answer {
+    fn pending(&self, awaited: Awaited) -> Answer {
         if self.waited.is_some_and(|w| self.now >= w.deadline) {
-            return Answer::Unavailable(Code::KeysUnavailable, self.now);
+            let code = match awaited {
+                Awaited::Keys(_) => Code::KeysUnavailable,
+                Awaited::Lookup(_) => Code::LookupUnavailable,
+            };
+            return Answer::Unavailable(code, self.now);
         }
-        Answer::Pending(id)
+        Answer::Pending(awaited)
+    }
+
+    /// What is known about a question, and if nothing is, asks it. `Err` is the provider's answer meanwhile.
+    fn look_up(
+        &mut self,
+        id: LookupId,
+        scope: &Scope,
+        question: impl FnOnce() -> Result<Box<dyn Question>, Code>,
+        known: &mut Known<'j>,
+    ) -> Result<Finding, Answer> {
+        let limits = &self.live.policy.limits;
+        let since = self.waited.and_then(|w| w.since(id));
+        let lookups = &mut self.stores.lookups;
+        match lookups.known(&id, since, self.now, limits) {
+            lookup::Known::Found(finding) => {
+                known.cache = if since.is_some() {
+                    Cache::Miss
+                } else {
+                    Cache::Hit
+                };
+                Ok(finding)
+            }
+            lookup::Known::Failed(retry_at) => {
+                Err(Answer::Unavailable(Code::LookupUnavailable, retry_at))
+            }
+            lookup::Known::Pending => Err(self.pending(Awaited::Lookup(id))),
+            lookup::Known::Nothing => {
+                let question = question().map_err(Answer::Refused)?;
+                // Its own wait is over; another request may ask.
+                if self.waited.is_some_and(|w| self.now >= w.deadline) {
+                    return Err(Answer::Unavailable(Code::LookupUnavailable, self.now));
+                }
+                known.cache = Cache::Miss;
+                match lookups.ask(id, scope, question, self.now, limits) {
+                    Ok(()) => Err(self.pending(Awaited::Lookup(id))),
+                    Err(NotAsked::Spared(retry_at)) => {
+                        Err(Answer::Unavailable(Code::LookupUnavailable, retry_at))
+                    }
+                    Err(NotAsked::TooMany) => {
+                        Err(Answer::Unavailable(Code::TooManyLookups, self.now))
+                    }
+                }
+            }
+        }
+    }
+
+    /// Judges a presigned STS identity: its form, what STS says of it, who that is, in that order.
+    fn aws(
+        &mut self,
+        policy: &AwsSigV4Policy,
+        index: usize,
+        token: &str,
+        known: &mut Known<'j>,
+    ) -> Answer {
+        let Some(prefix) = policy.prefix_of(token) else {
+            return Answer::NotForMe;
+        };
+        known.token_kind = Some(TokenKind::SigV4);
+        let (live, now) = (self.live, self.now);
+        let finding = self.look_up(
+            policy.scope.id(token.as_bytes()),
+            &policy.scope,
+            || {
+                let (callouts, limits) = (&live.policy.callouts, &live.policy.limits);
+                policy.question(prefix, token, callouts, limits, now)
+            },
+            known,
+        );
+        match finding {
+            // Another provider may be the one for that region.
+            Err(Answer::Refused(Code::ForeignStsEndpoint))
+                if live.policy.providers.iter().skip(index + 1).any(|p| {
+                    matches!(&p.kind, ProviderKind::AwsSigV4(other) if other.prefix_of(token).is_some())
+                }) =>
+            {
+                Answer::NotForMe
+            }
+            Err(answer) => answer,
+            Ok(Finding::Caller(caller)) => match policy.judge(&caller, self.now) {
+                Ok(identity) => Answer::Verified(Rc::new(identity)),
+                Err(code) => Answer::Refused(code),
+            },
+            Ok(Finding::Refused(code, detail)) => {
+                known.detail = detail;
+                Answer::Refused(code)
+            }
+        }
     }
 
     fn allow(mut self, inputs: &Inputs<'_>, outcome: Outcome, known: Known<'j>) -> Decision {
@@ -417,7 +517,10 @@ impl<'j> Judge<'j> {
                 user_id: identity.map(Identity::user_id).unwrap_or_default(),
                 email: identity.and_then(Identity::email),
                 org_id: identity.and_then(Identity::org_id),
-                token_kind: inputs.token_kind().as_str(),
+                token_kind: known
+                    .token_kind
+                    .unwrap_or_else(|| inputs.token_kind())
+                    .as_str(),
                 groups_count: identity.map_or(0, |i| i.groups().len()),
                 remote_addr: inputs.remote_addr.as_deref(),
                 agent: inputs.agent.as_deref(),
@@ -451,7 +554,10 @@ impl<'j> Judge<'j> {
                 fields: Fail {
                     reason: code.reason().as_str(),
                     code: code.as_str(),
-                    token_kind: inputs.token_kind().as_str(),
+                    token_kind: known
+                        .token_kind
+                        .unwrap_or_else(|| inputs.token_kind())
+                        .as_str(),
                     method: &inputs.method,
                     path: &inputs.path,
                     remote_addr: inputs.remote_addr.as_deref(),
@@ -460,6 +566,7 @@ impl<'j> Judge<'j> {
                     agent: inputs.agent.as_deref(),
                     user_id: known.identity.as_deref().map(Identity::user_id),
                     unproven_subject: known.unproven_subject.as_deref(),
+                    detail: known.detail.as_deref(),
                     config_version: &policy.version,
                     cache: known.cache.as_str(),
                 },

@@ -30,6 +30,12 @@ pub struct Limits {
     pub failed_token_ttl: Duration,
     /// Requests of one worker that wait for a callout at the same time.
     pub waiting_requests: usize,
+    /// Answers of others (STS, verifiers, directories) remembered per worker.
+    pub lookups: usize,
+    /// Bytes that these may take together.
+    pub lookup_bytes: usize,
+    /// Questions to others that one worker has open at the same time; Envoy's default for one cluster is 1,024 requests.
+    pub lookups_in_flight: usize,
 }
 
 impl Default for Limits {
@@ -46,6 +52,9 @@ impl Default for Limits {
             failed_tokens: 1000,
             failed_token_ttl: Duration::from_secs(5),
             waiting_requests: 10_000,
+            lookups: 20_000,
+            lookup_bytes: 32 * 1024 * 1024,
+            lookups_in_flight: 512,
         }
     }
 }

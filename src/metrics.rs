@@ -47,6 +47,8 @@ metrics! {
     TokenCacheMiss: Counter "portcullis.token_cache.miss", "Tokens whose signature had to be verified.";
     TokenCacheFailedHit: Counter "portcullis.token_cache.failed_hit", "Tokens refused because the same one had just failed.";
     TokenCacheEntries: Gauge "portcullis.token_cache.entries", "Verified tokens remembered by the worker that reported last.";
+    LookupEntries: Gauge "portcullis.lookup.entries", "Answers of others (STS, verifiers) remembered by the worker that reported last.";
+    LookupsOpen: Gauge "portcullis.lookup.open", "Questions to others that the reporting worker has open.";
     CalloutOk: Counter "portcullis.callout.ok", "Callouts answered as expected.";
     CalloutFailed: Counter "portcullis.callout.failed", "Callouts that brought nothing usable.";
     CalloutMs: Histogram "portcullis.callout.ms", "How long callouts took, in milliseconds.";

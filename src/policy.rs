@@ -11,6 +11,8 @@ use std::time::Duration;
 use crate::glob::Globs;
 use crate::jose::jwks::KeySet;
 use crate::limits::Limits;
+use crate::lookup::Scope;
+use crate::provider::jwt::JwtRules;
 
 /// Everything a request is judged by.
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub enum ProviderKind {
     Oidc(Box<OidcPolicy>),
     /// One opaque token known by its digest.
     StaticToken(StaticTokenPolicy),
+    /// Presigned `GetCallerIdentity` requests, which AWS STS says the signer of.
+    AwsSigV4(Box<AwsSigV4Policy>),
 }
 
 impl ProviderKind {
@@ -63,6 +67,15 @@ impl ProviderKind {
         match self {
             Self::Oidc(_) => "oidc",
             Self::StaticToken(_) => "static_token",
+            Self::AwsSigV4(_) => "aws_sigv4",
+        }
+    }
+
+    /// The rules for JWTs, of those that judge any.
+    pub(crate) fn jwt_rules(&self) -> Option<&dyn JwtRules> {
+        match self {
+            Self::Oidc(oidc) => Some(&**oidc),
+            Self::StaticToken(_) | Self::AwsSigV4(_) => None,
         }
     }
 }
@@ -174,6 +187,51 @@ pub struct StaticTokenPolicy {
     pub token_sha256: Vec<[u8; 32]>,
     /// Who presents it.
     pub identity: Rc<crate::identity::Identity>,
+}
+
+/// `aws_sigv4`: which presigned STS identities are accepted.
+#[derive(Debug)]
+pub struct AwsSigV4Policy {
+    /// Whoever may be asked, by the host that the caller signed for. Never empty.
+    pub endpoints: Vec<StsEndpoint>,
+    /// What marks a token of ours, each with the header that binds it to us. Never empty.
+    pub prefixes: Vec<TokenPrefix>,
+    /// The value of that header; `None` accepts no token that signs one.
+    pub audience: Option<String>,
+    /// Refuse tokens that sign no such header: they could have been made for anybody.
+    pub require_audience: bool,
+    /// Globs on the caller's ARN, or on the ARN of its role; `None` means any.
+    pub allowed_principals: Option<Globs>,
+    /// Account numbers; empty means any.
+    pub allowed_accounts: Vec<String>,
+    /// How long what STS said is remembered.
+    pub identity_cache_ttl: Duration,
+    /// The longest life a caller may give a token.
+    pub max_token_expires: Duration,
+    /// Leeway for the time of signing.
+    pub clock_skew: Duration,
+    /// Names what is asked: two providers that ask the same share the answers.
+    pub scope: Scope,
+}
+
+/// One STS endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StsEndpoint {
+    /// The host that the caller signs for, exactly, such as `sts.eu-west-1.amazonaws.com`.
+    pub host: String,
+    /// The region of the credential scope.
+    pub region: String,
+    /// Where the request goes.
+    pub url: Url,
+}
+
+/// What marks a token, and the header that such a token is bound to its audience by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenPrefix {
+    /// Such as `forge-aws-v1.`.
+    pub prefix: String,
+    /// Lower case, such as `x-portcullis-audience`.
+    pub audience_header: String,
 }
 
 /// A request that needs no credential: method and canonical path, both exact.

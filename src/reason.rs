@@ -108,6 +108,18 @@ codes! {
     ClaimNotAllowed = "claim_not_allowed" in Rejected;
     /// The claim that names the caller is missing or not a usable string.
     MissingSubject = "missing_subject" in Rejected;
+    /// Neither the caller's ARN nor its role's matches `allowed_principals`.
+    PrincipalNotAllowed = "principal_not_allowed" in Rejected;
+    /// The caller's AWS account is not in `allowed_accounts`.
+    AccountNotAllowed = "account_not_allowed" in Rejected;
+    /// The presigned request is good for longer than `max_token_expires`.
+    TooLongLived = "too_long_lived" in Rejected;
+    /// The presigned request is for an STS endpoint that is not configured: another region, or none of AWS's.
+    ForeignStsEndpoint = "foreign_sts_endpoint" in Rejected;
+    /// The presigned request does not sign the header that binds it to this audience, and `require_audience` is set.
+    MissingAudience = "missing_audience" in Rejected;
+    /// Whoever had to be asked about the credential says that it is not genuine, or not valid; `detail` has their error code.
+    RejectedUpstream = "rejected_upstream" in Rejected;
 
     /// More than one `Authorization` header, or two credentials of one kind.
     AmbiguousCredentials = "ambiguous_credentials" in Invalid;
@@ -133,6 +145,10 @@ codes! {
     KeyMismatch = "key_mismatch" in Invalid;
     /// The signature does not verify.
     BadSignature = "bad_signature" in Invalid;
+    /// The presigned request in the token is not one of `GetCallerIdentity`, exactly as documented.
+    MalformedPresignedUrl = "malformed_presigned_url" in Invalid;
+    /// The presigned request signs more, or less, than it may: `host`, and the header that binds it to its audience.
+    UnexpectedSignedHeaders = "unexpected_signed_headers" in Invalid;
 
     /// The provider that vouched for the caller may not do so for this agent.
     ForbiddenAgent = "forbidden_agent" in ForbiddenAgent;
@@ -141,6 +157,8 @@ codes! {
 
     /// The issuer's keys are not there and can't be fetched.
     KeysUnavailable = "keys_unavailable" in ProviderUnavailable;
+    /// Whoever has to be asked about the credential (STS, a verifier) can't be reached, or gives no usable answer.
+    LookupUnavailable = "lookup_unavailable" in ProviderUnavailable;
 
     /// The request ended (client gone, stream reset) before a decision was made.
     Cancelled = "cancelled" in Infrastructure;
@@ -148,6 +166,8 @@ codes! {
     HostFailure = "host_failure" in Infrastructure;
     /// The filter holds as many waiting requests as `limits.waiting_requests` allows.
     TooManyWaiting = "too_many_waiting" in Infrastructure;
+    /// The filter has as many questions open as `limits.lookups_in_flight` allows.
+    TooManyLookups = "too_many_lookups" in Infrastructure;
     /// No usable configuration is in force (hosts that can't refuse one).
     NoPolicy = "no_policy" in Infrastructure;
 }

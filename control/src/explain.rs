@@ -363,11 +363,23 @@ impl Story<'_> {
                 }
             }
             ProviderKind::Oidc(oidc) => self.tell_oidc(oidc, verdict, &mut say),
+            ProviderKind::AwsSigV4(aws) => {
+                let prefixes: Vec<&str> = aws.prefixes.iter().map(|p| &*p.prefix).collect();
+                let hosts: Vec<&str> = aws.endpoints.iter().map(|e| &*e.host).collect();
+                say(format!(
+                    "takes tokens that start with {} and are signed for {}",
+                    prefixes.join(" or "),
+                    hosts.join(" or ")
+                ));
+            }
         }
         say(match verdict {
             Verdict::NotForMe => "not for me: the next provider is asked".to_owned(),
             Verdict::Refused(code) => format!("refused: {}", words(*code)),
             Verdict::Unavailable(code) => format!("unavailable: {}", words(*code)),
+            Verdict::Waits if matches!(provider.kind, ProviderKind::AwsSigV4(_)) => {
+                "waits for what STS says about the token: ask it with --online".to_owned()
+            }
             Verdict::Waits => {
                 "waits for the issuer's keys: give them with --jwks ISSUER=FILE, or fetch them with --online".to_owned()
             }

@@ -461,6 +461,19 @@ impl Compiler<'_> {
                 1..=MEGA,
                 &at.key("waiting_requests"),
             ),
+            lookups: self.size(w.lookups, d.lookups, 16..=10 * MEGA, &at.key("lookups")),
+            lookup_bytes: self.size(
+                w.lookup_bytes,
+                d.lookup_bytes,
+                1 << 20..=2 << 30,
+                &at.key("lookup_bytes"),
+            ),
+            lookups_in_flight: self.size(
+                w.lookups_in_flight,
+                d.lookups_in_flight,
+                1..=100_000,
+                &at.key("lookups_in_flight"),
+            ),
         }
     }
 }

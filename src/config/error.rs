@@ -147,6 +147,21 @@ pub enum Problem {
     ReservedHeader,
     /// Not `host` or `host:port`.
     BadAuthority,
+    /// Something that means nothing without another key.
+    Needs {
+        /// The other key.
+        key: &'static str,
+    },
+    /// Not the name of an AWS region.
+    BadRegion,
+    /// Not an AWS account's number.
+    BadAwsAccount,
+    /// A token prefix that could be anything's.
+    BadTokenPrefix,
+    /// Not the value of a header, or one with several spellings.
+    BadHeaderValue,
+    /// An endpoint with a path of its own.
+    EndpointWithPath,
 }
 
 /// What is wrong with an agent template.
@@ -197,6 +212,12 @@ pub enum Hazard {
     NotRequired,
     /// The upstream sees the caller's credential.
     ForwardsCredentials,
+    /// Whoever is shown a caller's token can use it here.
+    UnboundTokens,
+    /// Every AWS principal on earth is let in.
+    AnyAwsPrincipal,
+    /// STS asked without TLS by the URL's scheme.
+    PlainHttpSts,
 }
 
 impl fmt::Display for ConfigError {
@@ -308,6 +329,14 @@ impl fmt::Display for Problem {
             Self::BadHeaderName => f.write_str("is not the name of a header: letters, digits and `-`, in lower case"),
             Self::PrefixWithoutHyphen => f.write_str("must end in `-`, or headers that are not ours would be removed"),
             Self::ReservedHeader => f.write_str("is a header that the filter removes from requests; name another one"),
+            Self::Needs { key } => write!(f, "means nothing without `{key}`; add it"),
+            Self::BadRegion => f.write_str("is not the name of an AWS region such as `eu-west-1`"),
+            Self::BadAwsAccount => f.write_str("is not an AWS account's number of 12 digits; quote it, or leading zeros are lost"),
+            Self::BadTokenPrefix => {
+                f.write_str("must be 4 to 64 letters, digits, `-`, `_` or `.`, and end in `.`")
+            }
+            Self::BadHeaderValue => f.write_str("must be 1 to 256 visible ASCII characters without spaces"),
+            Self::EndpointWithPath => f.write_str("must have no path or query: callers sign for the path `/`"),
             Self::BadAuthority => f.write_str("must be `host` or `host:port`, in lower case and without a scheme"),
         }
     }
@@ -334,7 +363,7 @@ impl fmt::Display for Hazard {
                 f,
                 "this issuer makes tokens for {whose}, and each may name any audience; set `allowed_subjects` or `required_claims`"
             ),
-            Self::EmptyAllowList => f.write_str("is empty, so it allows every subject; list some, or leave the key out"),
+            Self::EmptyAllowList => f.write_str("is empty, so it allows everyone; list some, or leave the key out"),
             Self::ClientId => f.write_str(
                 "a token of this client is accepted whatever its audience; prefer to name the audience",
             ),
@@ -347,6 +376,15 @@ impl fmt::Display for Hazard {
             Self::ShortToken => f.write_str("is shorter than 16 characters and can be guessed"),
             Self::NoAuditSink => f.write_str("is empty, so no request is audited"),
             Self::NotRequired => f.write_str("callers without a credential are let through as anonymous"),
+            Self::UnboundTokens => f.write_str(
+                "tokens that callers made for another service are accepted here; set `audience` and `require_audience: true` once callers sign it",
+            ),
+            Self::AnyAwsPrincipal => f.write_str(
+                "every principal of every AWS account is let in; set `allowed_principals` or `allowed_accounts`",
+            ),
+            Self::PlainHttpSts => f.write_str(
+                "is plain http: whoever sits between can say who a caller is, unless the proxy's cluster adds TLS",
+            ),
             Self::ForwardsCredentials => f.write_str("every agent behind this proxy can use its callers' credentials elsewhere"),
         }
     }

@@ -221,5 +221,11 @@ object! {
         failed_token_ttl: Span = "5s",
         /// Requests of one worker that wait for a callout at the same time: 1 to 1000000.
         waiting_requests: u64 = 10000,
+        /// Answers of others (STS, verifiers, directories) remembered per worker: 16 to 10000000.
+        lookups: u64 = 20000,
+        /// Bytes that these may take together: 1048576 to 2147483648.
+        lookup_bytes: u64 = 33554432,
+        /// Questions to others that one worker has open at the same time: 1 to 100000.
+        lookups_in_flight: u64 = 512,
     }
 }

@@ -3,15 +3,43 @@
 use std::rc::Rc;
 
 use crate::claims::Claims;
+use crate::identity::Identity;
 use crate::jose::json::parse_strict;
 use crate::jose::jwks::KeySet;
 use crate::jose::jws::{JwsError, UntrustedJws, VerifyError};
 use crate::jose::verify::SignatureVerifier;
 use crate::limits::Limits;
 use crate::metrics::Cache;
+use crate::policy::KeyOrigin;
 use crate::reason::Code;
 use crate::time::UnixTime;
 use crate::tokens::{TokenCache, VerifiedToken};
+
+/// What a provider of JWTs adds to what all of them do: keys, signature, and that only one provider judges a token.
+pub(crate) trait JwtRules {
+    /// Where the keys come from.
+    fn keys(&self) -> &KeyOrigin;
+
+    /// Whether a token that says this is this provider's to judge.
+    fn ownership(&self, claims: &Claims) -> Ownership;
+
+    /// Judges what a token of this provider says, its signature proven.
+    ///
+    /// # Errors
+    /// The code of the first rule that it breaks.
+    fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code>;
+}
+
+/// Of several providers that could judge a token, the first of the strongest claim does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Ownership {
+    /// Another issuer's.
+    None,
+    /// Of this issuer, for somebody else.
+    Issuer,
+    /// Of this issuer, for us.
+    Audience,
+}
 
 /// A JWT as presented.
 pub enum Presented<'a> {

@@ -1,5 +1,6 @@
 //! Providers: each looks at a credential and answers one of five things.
 
+pub mod aws;
 pub mod jwt;
 pub mod oidc;
 pub mod static_token;
@@ -8,6 +9,7 @@ use std::rc::Rc;
 
 use crate::identity::Identity;
 use crate::keys::store::SourceId;
+use crate::lookup::LookupId;
 use crate::reason::Code;
 use crate::time::UnixTime;
 
@@ -23,6 +25,15 @@ pub enum Answer {
     Unavailable(Code, UnixTime),
     /// Proven.
     Verified(Rc<Identity>),
-    /// Can be judged once this source's fetch has ended.
-    Pending(SourceId),
+    /// Can be judged once this has ended.
+    Pending(Awaited),
+}
+
+/// What a request can wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// A fetch of this key source.
+    Keys(SourceId),
+    /// The answer to this question.
+    Lookup(LookupId),
 }

@@ -5,13 +5,35 @@ use serde_json::Value;
 use crate::claims::Claims;
 use crate::glob::Globs;
 use crate::identity::Identity;
-use crate::policy::{ClaimPath, OidcPolicy};
+use crate::policy::{ClaimPath, KeyOrigin, OidcPolicy};
+use crate::provider::jwt::{JwtRules, Ownership};
 use crate::reason::Code;
 use crate::time::UnixTime;
+use crate::tokens::VerifiedToken;
 
 /// Octets of one part of an identity. E-mail addresses end at 254, ARNs and URLs at about 2,000; what is longer is
 /// nobody's name, and would be copied into headers and logs.
 const MAX_PART: usize = 2048;
+
+impl JwtRules for OidcPolicy {
+    fn keys(&self) -> &KeyOrigin {
+        &self.keys
+    }
+
+    fn ownership(&self, claims: &Claims) -> Ownership {
+        if !claims.issuer().is_some_and(|iss| self.owns_issuer(iss)) {
+            Ownership::None
+        } else if self.owns_audience(claims) {
+            Ownership::Audience
+        } else {
+            Ownership::Issuer
+        }
+    }
+
+    fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code> {
+        self.judge_claims(&token.claims, now)
+    }
+}
 
 impl OidcPolicy {
     /// Whether a token for these audiences is meant for us: `aud` holds one of ours, or `azp` is our `client_id`.
@@ -27,7 +49,7 @@ impl OidcPolicy {
     ///
     /// # Errors
     /// The first rule that it breaks, in the order: time, audience, required claims, subject, identity.
-    pub fn judge(&self, claims: &Claims, now: UnixTime) -> Result<Identity, Code> {
+    pub fn judge_claims(&self, claims: &Claims, now: UnixTime) -> Result<Identity, Code> {
         self.check_time(claims, now)?;
         if !self.owns_audience(claims) {
             return Err(Code::AudienceMismatch);

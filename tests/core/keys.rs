@@ -24,7 +24,7 @@ fn served() -> Bench {
 fn fetched_before_anybody_asks() {
     let mut bench = Bench::new(&remote());
     let discovery_call = bench.callout();
-    assert!(discovery_call.first);
+    assert!(lease(&discovery_call).is_some());
     assert_eq!(discovery_call.callout.authority, "issuer.example");
     assert_eq!(
         discovery_call.callout.path,
@@ -34,7 +34,7 @@ fn fetched_before_anybody_asks() {
     bench.no_callout();
     bench.respond(&discovery_call, 200, &[], &discovery());
     let keys_call = bench.callout();
-    assert!(!keys_call.first);
+    assert_eq!(lease(&keys_call), None);
     assert_eq!(keys_call.callout.path, "/jwks");
     bench.respond(&keys_call, 200, &[], &jwks(&["k1"]).to_string());
     bench.no_callout();
@@ -272,7 +272,7 @@ fn workers_share_one_fetch() {
     let mut follower = Bench::new(&remote());
     let mut late = Bench::new(&remote());
     let call = follower.callout();
-    let until = follower.now + call.lease;
+    let until = follower.now + lease(&call).unwrap();
     follower.auth.defer(call.id, until);
     follower.no_callout();
     assert!(follower.auth.sources()[0].deferred);
@@ -298,7 +298,7 @@ fn workers_share_one_fetch() {
     let until = late.now + secs(3);
     late.auth.defer(call.id, until);
     late.pass(secs(3));
-    assert!(late.callout().first);
+    assert!(lease(&late.callout()).is_some());
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_leaders_failure_is_everybodys() {
     let mut leader = Bench::new(&remote());
     let mut follower = Bench::new(&remote());
     let call = follower.callout();
-    let until = follower.now + call.lease;
+    let until = follower.now + lease(&call).unwrap();
     follower.auth.defer(call.id, until);
     let need = follower.waits(&bearer(&token(json!({}))));
     let call = leader.callout();

@@ -9,6 +9,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod aws;
 mod chain;
 mod hygiene;
 mod keys;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use portcullis_core::audit::AuditLine;
-use portcullis_core::authenticator::Finished;
+use portcullis_core::authenticator::{Finished, Purpose};
 use portcullis_core::callout::{CalloutFailure, CalloutId, CalloutReply};
 use portcullis_core::config;
 use portcullis_core::keys::lease::Ended;
@@ -27,7 +27,8 @@ const TICK: Duration = Duration::from_millis(50);
 /// How often gauges are set and other workers' news looked for.
 const SLOW_TICK: Duration = Duration::from_secs(1);
 
-/// Callouts begun in one go. More than a policy has providers; a core that never stops asking must not hang the worker.
+/// Callouts begun in one go. More than a policy has providers; a core that never stops asking must not hang the worker, and
+/// what is left over goes out at the next tick.
 const MAX_BURST: usize = 256;
 
 /// One root context.
@@ -56,7 +57,7 @@ pub(crate) struct Waiting {
 /// A callout that was sent.
 struct InFlight {
     id: CalloutId,
-    source: String,
+    purpose: Purpose,
     max_body: usize,
     sent_at: UnixTime,
 }
@@ -196,14 +197,19 @@ impl Root {
             let Some(due) = auth.poll_callout(now) else {
                 break;
             };
-            if due.first && !take_lease(common, auth, &due.source, due.id, due.lease, now) {
+            if let Purpose::Keys {
+                source,
+                lease: Some(lease),
+            } = &due.purpose
+                && !take_lease(common, auth, source, due.id, *lease, now)
+            {
                 continue;
             }
             match callouts::send(&due.callout) {
                 Ok(token) => {
                     let in_flight = InFlight {
                         id: due.id,
-                        source: due.source,
+                        purpose: due.purpose,
                         max_body: due.callout.max_body,
                         sent_at: now,
                     };
@@ -255,7 +261,11 @@ impl Root {
             None => common.metrics.increment(Id::CalloutOk),
             Some(problem) => {
                 common.metrics.increment(Id::CalloutFailed);
-                log::warn(format_args!("fetch for {} failed: {problem}", sent.source));
+                let (what, name) = match &sent.purpose {
+                    Purpose::Keys { source, .. } => ("fetch for", source.as_str()),
+                    Purpose::Lookup(scope) => ("question to", &**scope),
+                };
+                log::warn(format_args!("{what} {name} failed: {problem}"));
             }
         }
         tell_others(common, auth, now);
@@ -270,7 +280,9 @@ impl Root {
         let Ok(now) = hostcalls::now() else { return };
         let Some(auth) = &mut self.auth else { return };
         for sent in std::mem::take(&mut self.in_flight).into_values() {
-            common.shared.end(&sent.source, Ended::GivenUp, &[], now);
+            if let Purpose::Keys { source, .. } = &sent.purpose {
+                common.shared.end(source, Ended::GivenUp, &[], now);
+            }
             auth.reply(
                 sent.id,
                 CalloutReply::Failed(CalloutFailure::NoResponse),

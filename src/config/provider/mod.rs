@@ -7,10 +7,12 @@ use super::error::Problem;
 use super::read::{Errors, Path, Read, nearest, shorten};
 use crate::policy::ProviderKind;
 
+mod aws_sigv4;
 mod issuers;
 mod oidc;
 mod static_token;
 
+pub use self::aws_sigv4::AwsSigV4Settings;
 pub use self::oidc::{ClaimMapConfig, Jwks, OidcSettings};
 pub use self::static_token::{StaticIdentity, StaticTokenSettings};
 
@@ -58,6 +60,8 @@ provider_types! {
     "oidc" => Oidc(OidcSettings),
     /// Opaque tokens known by their digests.
     "static_token" => StaticToken(StaticTokenSettings),
+    /// Presigned `GetCallerIdentity` requests as bearer tokens, for AWS STS to say who signed them.
+    "aws_sigv4" => AwsSigV4(AwsSigV4Settings),
 }
 
 impl Settings {

@@ -8,6 +8,8 @@
     reason = "a test that panics has failed"
 )]
 
+mod aws_sigv4;
+
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -360,8 +362,8 @@ fn providers() {
             "auth.providers[0].type: is required",
         ),
         (
-            json!({"providers": [{"type": "aws_sigv4", "settings": {"region": "eu-west-1"}}]}),
-            "auth.providers[0].type: this version does not offer the provider type `aws_sigv4`; it offers oidc, static_token",
+            json!({"providers": [{"type": "kerberos", "settings": {"region": "eu-west-1"}}]}),
+            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4",
         ),
         (
             json!({"providers": [{"type": "static-tokens", "settings": {}}]}),
@@ -1082,7 +1084,8 @@ fn limits() {
         json!({
             "token_bytes": 1024, "jwks_bytes": 1025, "jwks_keys": 3, "jwks_grace": "4s", "unknown_kid_interval": "5s",
             "unknown_kids": 6, "cached_tokens": 7, "cached_token_bytes": 8, "failed_tokens": 9,
-            "failed_token_ttl": "10s", "waiting_requests": 11,
+            "failed_token_ttl": "10s", "waiting_requests": 11, "lookups": 16, "lookup_bytes": 1_048_577,
+            "lookups_in_flight": 13,
         }),
     ));
     let secs = Duration::from_secs;
@@ -1100,6 +1103,9 @@ fn limits() {
             failed_tokens: 9,
             failed_token_ttl: secs(10),
             waiting_requests: 11,
+            lookups: 16,
+            lookup_bytes: 1_048_577,
+            lookups_in_flight: 13,
         }
     );
     // The limits hold for key sets in the configuration too, wherever the block stands.
@@ -1129,7 +1135,7 @@ fn what_is_legal_but_dangerous() {
         (
             oidc(json!({"issuer": "https://accounts.google.com", "allowed_subjects": []})),
             vec![
-                format!("{SETTINGS}.allowed_subjects: is empty, so it allows every subject; list some, or leave the key out"),
+                format!("{SETTINGS}.allowed_subjects: is empty, so it allows everyone; list some, or leave the key out"),
                 google,
             ],
         ),

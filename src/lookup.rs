@@ -1,0 +1,456 @@
+//! What someone else has to be asked about one credential: one question in flight for each, the answers remembered, everything
+//! bounded.
+//!
+//! A provider that can't judge a credential by itself (STS, a verifier, a directory of groups) names what it wants to know by a
+//! [`LookupId`] made of the whole credential and of all that shapes the question. It looks the id up, and if nothing is known
+//! it asks a [`Question`]; the request then waits until that has ended. What is remembered is what was answered, never
+//! what a policy made of it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use foldhash::quality::FixedState;
+use sha2::{Digest, Sha256};
+
+use crate::callout::{Callout, CalloutReply};
+use crate::generations::{Bounds, Generations};
+use crate::limits::Limits;
+use crate::provider::aws::CallerIdentity;
+use crate::reason::Code;
+use crate::time::UnixTime;
+
+/// How much longer than its own timeout a callout may stay unanswered before it is given up: the host reports a timeout itself.
+const OVERDUE: Duration = Duration::from_secs(2);
+
+/// Failures in a row, of whatever credentials, after which an upstream is spared. Fewer happen to a healthy one.
+const FAILURES_TO_OPEN: u32 = 5;
+
+/// How long a failed question is not asked again, and an open breaker stays open, at first. Doubles with each failure.
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+
+/// The longest of these.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// Weight of an entry beside its strings.
+const ENTRY_BYTES: usize = 256;
+
+/// Whom a provider asks, and how. Two providers with equal scopes share their answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scope {
+    name: Rc<str>,
+    digest: [u8; 32],
+}
+
+impl Scope {
+    /// `name` is for logs and metrics; `parts` are everything that shapes the question beside the credential.
+    pub fn new(name: &str, parts: &[&str]) -> Self {
+        let mut hash = Sha256::new();
+        for part in parts {
+            // With its length, so that no two lists of parts run together.
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        Self {
+            name: name.into(),
+            digest: hash.finalize().into(),
+        }
+    }
+
+    /// The name in logs.
+    pub const fn name(&self) -> &Rc<str> {
+        &self.name
+    }
+
+    /// The id of a question about one credential.
+    pub fn id(&self, credential: &[u8]) -> LookupId {
+        let mut hash = Sha256::new_with_prefix(self.digest);
+        hash.update(credential);
+        LookupId(hash.finalize().into())
+    }
+}
+
+/// One question about one credential: SHA-256 over the scope and the whole credential.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LookupId([u8; 32]);
+
+impl fmt::Debug for LookupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LookupId(…)")
+    }
+}
+
+/// Something to ask, in one callout or several.
+pub trait Question: fmt::Debug {
+    /// The next request to send.
+    fn callout(&self) -> Callout;
+
+    /// Reads what came back.
+    fn read(self: Box<Self>, reply: CalloutReply<'_>, now: UnixTime) -> Progress;
+}
+
+/// Where a question stands after a reply.
+#[derive(Debug)]
+pub enum Progress {
+    /// There is more to ask.
+    Ask(Box<dyn Question>),
+    /// Answered. The answer is good until then, and is not remembered longer.
+    Found(Finding, UnixTime),
+    /// Not answered.
+    Failed(Failure),
+}
+
+/// Why a question was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The upstream could not be reached, or said that it can't answer now (5xx). Counts against the upstream.
+    Unreachable,
+    /// The upstream wants less of this. It may mean this caller alone, so it does not count against the upstream.
+    Throttled,
+    /// It answered something that is no answer.
+    Unusable,
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// AWS STS says who signed.
+    Caller(Rc<CallerIdentity>),
+    /// Whoever was asked refuses the credential, with what it said about why, for the audit log.
+    Refused(Code, Option<Rc<str>>),
+}
+
+impl Finding {
+    fn weight(&self) -> usize {
+        ENTRY_BYTES
+            + match self {
+                Self::Caller(caller) => caller.weight(),
+                Self::Refused(_, detail) => detail.as_deref().map_or(0, str::len),
+            }
+    }
+}
+
+/// What is known about a question.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// The answer.
+    Found(Finding),
+    /// It has just failed, and is not asked again before then.
+    Failed(UnixTime),
+    /// It is being asked.
+    Pending,
+    /// Nothing.
+    Nothing,
+}
+
+/// Why a question is not asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotAsked {
+    /// The upstream has failed too often; worth trying then.
+    Spared(UnixTime),
+    /// As many questions are open as `limits.lookups_in_flight` allows.
+    TooMany,
+}
+
+#[derive(Clone, Debug)]
+struct Remembered {
+    outcome: Outcome,
+    at: UnixTime,
+    /// Not given to others any longer, and asked again, from then on.
+    until: UnixTime,
+}
+
+#[derive(Clone, Debug)]
+enum Outcome {
+    Found(Finding),
+    /// The failures in a row.
+    Failed(u32),
+}
+
+impl Remembered {
+    fn weight(&self) -> usize {
+        match &self.outcome {
+            Outcome::Found(finding) => finding.weight(),
+            Outcome::Failed(_) => ENTRY_BYTES,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// `None` only while a reply is being read.
+    question: Option<Box<dyn Question>>,
+    scope: Scope,
+    timeout: Duration,
+    /// When it was sent, once it was.
+    sent_at: Option<UnixTime>,
+    /// Earlier failures in a row.
+    failures: u32,
+}
+
+#[derive(Debug)]
+struct Breaker {
+    failures: u32,
+    retry_at: UnixTime,
+    /// One question may go out to try.
+    probing: bool,
+}
+
+/// A callout that a question wants sent.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub id: LookupId,
+    pub callout: Callout,
+    pub scope: Rc<str>,
+}
+
+/// The questions and answers of one VM.
+#[derive(Debug)]
+pub struct Lookups {
+    remembered: Generations<LookupId, Remembered>,
+    pending: BTreeMap<LookupId, Pending>,
+    due: VecDeque<LookupId>,
+    breakers: BTreeMap<[u8; 32], Breaker>,
+}
+
+impl Lookups {
+    pub(crate) fn new(hasher: &FixedState) -> Self {
+        Self {
+            remembered: Generations::new(hasher),
+            pending: BTreeMap::new(),
+            due: VecDeque::new(),
+            breakers: BTreeMap::new(),
+        }
+    }
+
+    /// What is known about a question now. A request that has waited for the answer since `waited_since` is given it even
+    /// if it is not good any longer, or was never to be remembered.
+    pub fn known(
+        &mut self,
+        id: &LookupId,
+        waited_since: Option<UnixTime>,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> Known {
+        if self.pending.contains_key(id) {
+            return Known::Pending;
+        }
+        let remembered = self.remembered.get(id, Remembered::weight, bounds(limits));
+        let Some(Remembered { outcome, at, until }) = remembered else {
+            return Known::Nothing;
+        };
+        if now >= until && waited_since.is_none_or(|since| at < since) {
+            return Known::Nothing;
+        }
+        match outcome {
+            Outcome::Found(finding) => Known::Found(finding),
+            Outcome::Failed(_) => Known::Failed(until),
+        }
+    }
+
+    /// Whether a question is open.
+    pub fn is_pending(&self, id: &LookupId) -> bool {
+        self.pending.contains_key(id)
+    }
+
+    /// How long a request should be ready to wait for an open question.
+    pub(crate) fn patience(&self, id: &LookupId) -> Duration {
+        self.pending.get(id).map_or(Duration::ZERO, |p| p.timeout)
+    }
+
+    /// Opens a question, unless it is open.
+    ///
+    /// # Errors
+    /// [`NotAsked`].
+    pub fn ask(
+        &mut self,
+        id: LookupId,
+        scope: &Scope,
+        question: Box<dyn Question>,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> Result<(), NotAsked> {
+        if self.pending.contains_key(&id) {
+            return Ok(());
+        }
+        if self.pending.len() >= limits.lookups_in_flight {
+            return Err(NotAsked::TooMany);
+        }
+        if let Some(breaker) = self.breakers.get_mut(&scope.digest)
+            && breaker.failures >= FAILURES_TO_OPEN
+        {
+            // One try at a time, and that one is not brought forward by others.
+            if breaker.probing || now < breaker.retry_at {
+                return Err(NotAsked::Spared(breaker.retry_at.max(now + FIRST_BACKOFF)));
+            }
+            breaker.probing = true;
+        }
+        let remembered = self.remembered.get(&id, Remembered::weight, bounds(limits));
+        let failures = match remembered.map(|r| r.outcome) {
+            Some(Outcome::Failed(failures)) => failures,
+            _ => 0,
+        };
+        self.pending.insert(
+            id,
+            Pending {
+                timeout: question.callout().timeout,
+                question: Some(question),
+                scope: scope.clone(),
+                sent_at: None,
+                failures,
+            },
+        );
+        self.due.push_back(id);
+        Ok(())
+    }
+
+    /// The next callout to send.
+    pub(crate) fn poll(&mut self, now: UnixTime, limits: &Limits) -> Option<Due> {
+        self.give_up_overdue(now, limits);
+        while let Some(id) = self.due.pop_front() {
+            if let Some(pending) = self.pending.get_mut(&id)
+                && let Some(question) = &pending.question
+            {
+                let callout = question.callout();
+                pending.sent_at = Some(now);
+                pending.timeout = callout.timeout;
+                return Some(Due {
+                    id,
+                    callout,
+                    scope: pending.scope.name.clone(),
+                });
+            }
+        }
+        None
+    }
+
+    /// What became of a callout; whether it was of use.
+    pub(crate) fn reply(
+        &mut self,
+        id: &LookupId,
+        reply: CalloutReply<'_>,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> bool {
+        let Some(pending) = self.pending.get_mut(id) else {
+            return true;
+        };
+        let Some(question) = pending.question.take() else {
+            return true;
+        };
+        match question.read(reply, now) {
+            Progress::Ask(next) => {
+                pending.question = Some(next);
+                pending.sent_at = None;
+                self.due.push_back(*id);
+                true
+            }
+            Progress::Found(finding, until) => {
+                self.end(id, Outcome::Found(finding), until, None, now, limits);
+                true
+            }
+            Progress::Failed(failure) => {
+                self.fail(id, failure, now, limits);
+                false
+            }
+        }
+    }
+
+    fn fail(&mut self, id: &LookupId, failure: Failure, now: UnixTime, limits: &Limits) {
+        let failures = self
+            .pending
+            .get(id)
+            .map_or(0, |p| p.failures)
+            .saturating_add(1);
+        self.end(
+            id,
+            Outcome::Failed(failures),
+            now + backoff(failures),
+            Some(failure),
+            now,
+            limits,
+        );
+    }
+
+    fn end(
+        &mut self,
+        id: &LookupId,
+        outcome: Outcome,
+        until: UnixTime,
+        failure: Option<Failure>,
+        now: UnixTime,
+        limits: &Limits,
+    ) {
+        let Some(pending) = self.pending.remove(id) else {
+            return;
+        };
+        let scope = pending.scope.digest;
+        if failure == Some(Failure::Unreachable) {
+            let breaker = self.breakers.entry(scope).or_insert(Breaker {
+                failures: 0,
+                retry_at: now,
+                probing: false,
+            });
+            breaker.failures = breaker.failures.saturating_add(1);
+            breaker.probing = false;
+            let beyond = breaker.failures.saturating_sub(FAILURES_TO_OPEN);
+            breaker.retry_at = now + backoff(beyond.saturating_add(1));
+        } else {
+            self.breakers.remove(&scope);
+        }
+        let remembered = Remembered {
+            outcome,
+            at: now,
+            until,
+        };
+        let weight = remembered.weight();
+        self.remembered
+            .insert(*id, remembered, weight, bounds(limits));
+    }
+
+    /// A host that never calls back must not keep a question open for good.
+    fn give_up_overdue(&mut self, now: UnixTime, limits: &Limits) {
+        let overdue: Vec<LookupId> = self
+            .pending
+            .iter()
+            .filter(|(_, p)| p.sent_at.is_some_and(|at| now > at + p.timeout + OVERDUE))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in overdue {
+            self.fail(&id, Failure::Unreachable, now, limits);
+        }
+    }
+
+    /// How many answers are remembered.
+    pub fn len(&self) -> usize {
+        self.remembered.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many questions are open.
+    pub fn open(&self) -> usize {
+        self.pending.len()
+    }
+}
+
+fn backoff(failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(16);
+    FIRST_BACKOFF
+        .saturating_mul(1 << doublings)
+        .min(MAX_BACKOFF)
+}
+
+fn bounds(limits: &Limits) -> Bounds {
+    Bounds {
+        entries: limits.lookups,
+        bytes: limits.lookup_bytes,
+    }
+}
+
+#[cfg(test)]
+mod tests;
