@@ -99,7 +99,9 @@ impl<'e> Presigned<'e> {
 /// Strict base64url; `=` only as much as belongs there, or none.
 fn decode(encoded: &str) -> Option<String> {
     let bare = encoded.trim_end_matches('=');
-    if bare.len() != encoded.len() && (encoded.len() % 4 != 0 || encoded.len() - bare.len() > 2) {
+    if bare.len() != encoded.len()
+        && (!encoded.len().is_multiple_of(4) || encoded.len() - bare.len() > 2)
+    {
         return None;
     }
     String::from_utf8(base64url::decode(bare.as_bytes()).ok()?).ok()
