@@ -166,12 +166,8 @@ fn warnings() {
         warnings(json!({"region": "eu-west-1"})),
         [unbound.as_str(), &anyone]
     );
-    assert_eq!(
-        warnings(
-            json!({"region": "eu-west-1", "allowed_accounts": "123456789012", "audience": "a", "require_audience": true})
-        ),
-        [String::new(); 0]
-    );
+    let careful = json!({"region": "eu-west-1", "allowed_accounts": "123456789012", "audience": "a", "require_audience": true});
+    assert!(warnings(careful).is_empty());
     assert_eq!(
         warnings(json!({
             "region": "eu-west-1", "allowed_accounts": [], "allowed_principals": "arn:aws:iam::123456789012:role/ci",
