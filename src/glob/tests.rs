@@ -427,3 +427,44 @@ fn no_globs_match_nothing() {
     let set = Globs::new(Vec::<String>::new()).unwrap();
     assert!(!set.is_match(""));
 }
+
+/// Sets large enough for every level of the index.
+#[test]
+fn a_large_set_matches_what_one_of_its_globs_matches() {
+    let starts = ["", "", "arn:", "arn:aws:", "é", "a/"];
+    let middles = ["*", "*", "?", "[ab]*", "*/*", "*b*", "", "*:role/*"];
+    let ends = ["", "", "x", "@b", "/é", ":role/a"];
+    let mut random = Random(11);
+    let mut hits = 0;
+    for _ in 0..40 {
+        let part = |random: &mut Random| {
+            let mut pick = |list: &[&'static str]| list[random.below(list.len())];
+            format!("{}{}{}", pick(&starts), pick(&middles), pick(&ends))
+        };
+        let globs: Vec<String> = (0..120).map(|_| part(&mut random)).collect();
+        let set = Globs::new(&globs).unwrap();
+        for _ in 0..100 {
+            let star = ["", "b", "/"][random.below(3)];
+            let text = part(&mut random)
+                .replace('*', star)
+                .replace(['[', ']', '?'], "a");
+            let first = globs
+                .iter()
+                .find(|g| reference_match(g, &text) == Some(true));
+            hits += usize::from(first.is_some());
+            assert_eq!(
+                set.is_match(&text),
+                first.is_some(),
+                "{globs:?} on {text:?}"
+            );
+            assert_eq!(set.matching(&text), first.map(String::as_str), "{text:?}");
+        }
+    }
+    assert!(hits > 1_000, "{hits} hits are too few to mean anything");
+}
+
+#[test]
+fn no_glob_makes_matching_explode() {
+    let set = Globs::new(["a*".repeat(200) + "[b]", "*[^/]".repeat(100)]).unwrap();
+    assert!(!set.is_match(&("a".repeat(2000) + "/")));
+}
