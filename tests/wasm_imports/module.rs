@@ -61,8 +61,7 @@ const PROXY_WASM_0_2_1: &[&str] = &[
 ];
 
 /// What Rust's standard library may call (module `wasi_snapshot_preview1`): environment variables
-/// for secrets, the last words of a panic, and a seed for hash maps (regex-automata, behind
-/// globset, keeps std ones; the cache of verified tokens is seeded by it too). Envoy and
+/// for secrets, the last words of a panic, and a seed for the hash of the caches. Envoy and
 /// ngx_wasm_module offer all five. No clock: the core is handed the time.
 const WASI: &[&str] = &[
     "environ_get",
