@@ -2,6 +2,7 @@
 //!
 //! Results go to stdout, errors and warnings to stderr. Exit status 0: fine; 1: not; 2: wrong usage.
 
+mod aws_token;
 mod check;
 mod document;
 mod explain;
@@ -45,6 +46,14 @@ enum Command {
     /// Exit status: 0 when the request is let in; 1 when it is refused or can't be judged; 2 for wrong
     /// usage.
     Explain(explain::Args),
+    /// Make a bearer token for `aws_sigv4` from the AWS credentials in the environment
+    ///
+    /// The token is a presigned sts:GetCallerIdentity request: it says who signed it, and holds no secret. The
+    /// credentials are those of AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
+    ///
+    /// Exit status: 0 with the token on stdout; 1 when there are no credentials or it can't be signed; 2 for
+    /// wrong usage.
+    AwsToken(aws_token::Args),
     /// Print the configuration's JSON Schema
     Schema {
         /// Print the reference page instead
@@ -57,6 +66,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::AwsToken(args) => aws_token::run(&args),
         Command::Schema { markdown } => {
             let text = if markdown {
                 portcullis_core::config::markdown()
