@@ -296,7 +296,7 @@ struct Tally {
 
 impl Tally {
     fn new() -> Self {
-        let file = json(include_bytes!("vectors.exceptions.json"));
+        let file = json(include_bytes!("conformance/exceptions.json"));
         let exceptions = array(&file["vectors"])
             .iter()
             .map(|entry| {

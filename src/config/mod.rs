@@ -26,8 +26,8 @@ pub use self::provider::{
     ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings, StaticIdentity, StaticTokenSettings,
 };
 pub use self::raw::{
-    AgentConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig, LimitsConfig,
-    ProviderConfig, Sink, UnavailableStatus,
+    AgentConfig, AuditConfig, AuthConfig, Backend, CalloutConfig, Config, CryptoConfig,
+    IdentityConfig, LimitsConfig, ProviderConfig, Sink, UnavailableStatus,
 };
 use self::read::{Errors, Path, Read};
 pub use self::read::{Many, NotOffered, Secret, Span};
