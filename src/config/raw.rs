@@ -27,7 +27,9 @@ object! {
         identity: IdentityConfig,
         /// Where audit events go and what is in them.
         audit: AuditConfig,
-        /// Who verifies signatures, by algorithm.
+        /// Who verifies signatures, by algorithm. `host`: the proxy's own crypto, where the proxy lends it and it passed a
+        /// self-test, else the filter. `library`: the filter itself. The verdict is the same, the cost is not. PS256 to
+        /// PS512 and EdDSA are always verified by the filter, because no host offers them.
         crypto: CryptoConfig,
         /// Every bound, with a safe default.
         limits: LimitsConfig,
@@ -199,8 +201,7 @@ impl Read for Sink {
 }
 
 object! {
-    /// Who verifies signatures, by algorithm. The verdict is the same, the cost is not. PS256 to PS512 and EdDSA are
-    /// verified by the filter in any case, because no host offers them.
+    /// Who verifies signatures, by algorithm.
     pub struct CryptoConfig {
         /// RSASSA-PKCS1-v1_5 with SHA-256.
         rs256: Backend = "host",
