@@ -17,9 +17,8 @@ from jwcrypto import jwt as jwcrypto_jwt
 
 from .paths import NODE_PEERS, require
 
-with warnings.catch_warnings():
-    # Authlib's own successor is joserfc, and its old module says so on every import.
-    warnings.simplefilter("ignore")
+with warnings.catch_warnings(record=True):
+    # Says on every import that its successor is joserfc. Both are in use out there.
     from authlib.jose import JsonWebKey, JsonWebToken, KeySet
 
 ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519"]
