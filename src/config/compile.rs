@@ -6,17 +6,15 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
-use super::raw::{
-    AgentConfig, AuthConfig, Backend, CalloutConfig, Config, CryptoConfig, LimitsConfig, Sink,
-};
+use super::raw::{AgentConfig, AuthConfig, CalloutConfig, Config, LimitsConfig, Sink};
 use super::read::{Errors, Many, Path, Span};
 use crate::agent::is_agent_name;
 use crate::glob::Globs;
-use crate::jose::{Algorithm, JoseLimits};
+use crate::jose::JoseLimits;
 use crate::limits::Limits;
 use crate::policy::{
-    AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, CryptoPolicy, IdentityPolicy, Policy,
-    Provider, SkipRule, Url,
+    AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, IdentityPolicy, Policy, Provider,
+    SkipRule, Url,
 };
 use crate::request::canonical_path;
 
@@ -177,7 +175,7 @@ impl Compiler<'_> {
             callouts,
             identity,
             audit,
-            crypto: crypto(config.crypto.as_ref()),
+            crypto: super::crypto::compile(config.crypto.as_ref()),
             limits: self.limits.clone(),
         })
     }
@@ -478,26 +476,6 @@ impl Compiler<'_> {
                 &at.key("lookups_in_flight"),
             ),
         }
-    }
-}
-
-fn crypto(written: Option<&CryptoConfig>) -> CryptoPolicy {
-    let none = CryptoConfig::default();
-    let w = written.unwrap_or(&none);
-    let backends = [
-        (Algorithm::Rs256, w.rs256),
-        (Algorithm::Rs384, w.rs384),
-        (Algorithm::Rs512, w.rs512),
-        (Algorithm::Es256, w.es256),
-        (Algorithm::Es384, w.es384),
-        (Algorithm::Es512, w.es512),
-    ];
-    let by_host = |backend: Option<Backend>| backend.unwrap_or(Backend::Host) == Backend::Host;
-    CryptoPolicy {
-        by_host: backends
-            .into_iter()
-            .filter_map(|(algorithm, backend)| by_host(backend).then_some(algorithm))
-            .collect(),
     }
 }
 
