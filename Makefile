@@ -9,7 +9,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 CARGO := cargo
 # Crates that exist as WebAssembly only: natively they are checked but have nothing to run.
-WASM_ONLY := portcullis-noop
+WASM_ONLY := portcullis-noop portcullis-host-verify
 # Needs what `make build` leaves behind, so it runs after it and not with the native tests.
 MODULE_TEST := portcullis-wasm-imports
 
@@ -32,8 +32,8 @@ demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and end
 	@$(PYTHON) demo/run.py $(if $(ONCE),--once)
 
 .PHONY: test
-test: setup ## everything: lint, native, Node, the module, end to end
-	@$(MAKE) --no-print-directory lint test-native test-wasm test-module test-e2e
+test: setup ## everything: lint, native, Node, the module, end to end, conformance
+	@$(MAKE) --no-print-directory lint test-native test-wasm test-module test-e2e test-conformance
 	$(call headline,all tests passed)
 
 .PHONY: lint
@@ -43,7 +43,7 @@ lint: setup ## formatting, clippy (native and wasm), docs, dependencies
 	$(call headline,lint: clippy (native))
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(call headline,lint: clippy (wasm32-wasip1))
-	scripts/cargo-wasm wasm32-wasip1 clippy -p portcullis-host -p portcullis-auth -p portcullis-noop -- -D warnings
+	scripts/cargo-wasm wasm32-wasip1 clippy -p portcullis-host -p portcullis-auth $(addprefix -p ,$(WASM_ONLY)) -- -D warnings
 	@$(MAKE) --no-print-directory docs
 	$(call headline,lint: dependencies)
 	scripts/deny
@@ -72,6 +72,13 @@ test-module: build ## what the built module imports, exports and weighs
 test-e2e: build ## end to end in real Envoy
 	$(call headline,tests: end to end in Envoy)
 	$(PYTHON) -m pytest tests/e2e -q
+
+.PHONY: test-conformance
+test-conformance: build ## published and hostile vectors, natively, in Node and in Envoy
+	$(call headline,tests: conformance)
+	@scripts/build-conformance
+	$(PYTHON) -m pytest tests/conformance -q -p no:cacheprovider
+	$(PYTHON) tests/conformance/run.py
 
 .PHONY: bench
 bench: build ## requests per second against Envoy's own filters (BENCH_SECONDS=4 a measurement)

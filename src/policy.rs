@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::glob::Globs;
+use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::KeySet;
 use crate::limits::Limits;
 use crate::lookup::Scope;
@@ -35,6 +36,8 @@ pub struct Policy {
     pub identity: IdentityPolicy,
     /// Where audit events go and what is in them.
     pub audit: AuditPolicy,
+    /// Who verifies signatures.
+    pub crypto: CryptoPolicy,
     /// Every bound.
     pub limits: Limits,
 }
@@ -313,4 +316,11 @@ pub enum AuditSink {
     FilterState,
     /// The host's own log, at level info.
     Log,
+}
+
+/// Who verifies signatures. A verdict doesn't depend on it.
+#[derive(Debug)]
+pub struct CryptoPolicy {
+    /// The algorithms that the host may be asked about; a host that does not offer one is not asked all the same.
+    pub by_host: Vec<Algorithm>,
 }

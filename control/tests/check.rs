@@ -378,7 +378,7 @@ fn the_defaults_of_the_schema_are_those_of_the_code() {
         serde_json::json!({
             "auth": {"providers": [{"type": "oidc", "settings": {
                 "issuer": "https://issuer.example", "audience": "a", "claim_map": {}}}]},
-            "callouts": {}, "identity": {}, "audit": {}, "limits": {},
+            "callouts": {}, "identity": {}, "audit": {}, "crypto": {}, "limits": {},
         })
     };
     let policy = |config: &Value| {
@@ -404,7 +404,7 @@ fn the_defaults_of_the_schema_are_those_of_the_code() {
         ("/auth/providers/0/settings".to_owned(), oidc),
         ("/auth/providers/0/settings/claim_map".to_owned(), claim_map),
     ];
-    for block in ["callouts", "identity", "audit", "limits"] {
+    for block in ["callouts", "identity", "audit", "crypto", "limits"] {
         blocks.push((format!("/{block}"), resolve(&schema["properties"][block])));
     }
     for (pointer, block) in blocks {

@@ -175,6 +175,7 @@ impl Compiler<'_> {
             callouts,
             identity,
             audit,
+            crypto: super::crypto::compile(config.crypto.as_ref()),
             limits: self.limits.clone(),
         })
     }

@@ -10,6 +10,7 @@
 //! is refused as a whole. What is legal but dangerous comes back as [`Warning`]s.
 
 mod compile;
+mod crypto;
 mod error;
 mod json;
 mod key_set;
@@ -21,6 +22,7 @@ mod schema;
 
 use sha2::{Digest, Sha256};
 
+pub use self::crypto::{Backend, CryptoConfig};
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
 pub use self::provider::{
     ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings, StaticIdentity, StaticTokenSettings,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::crypto::CryptoConfig;
 use super::error::Problem;
 use super::provider::Settings;
 use super::read::{
@@ -27,6 +28,10 @@ object! {
         identity: IdentityConfig,
         /// Where audit events go and what is in them.
         audit: AuditConfig,
+        /// Who verifies signatures, by algorithm. `host`: the proxy's own crypto, where the proxy lends it and it passed a
+        /// self-test, else the filter. `library`: the filter itself. The verdict is the same, the cost is not. PS256 to
+        /// PS512 and EdDSA are always verified by the filter, because no host offers them.
+        crypto: CryptoConfig,
         /// Every bound, with a safe default.
         limits: LimitsConfig,
     }

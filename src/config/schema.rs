@@ -146,7 +146,9 @@ pub fn markdown() -> String {
     let mut out = String::from(INTRODUCTION);
     let root = Page { schema: &schema };
     root.object("", &schema, &mut out);
-    for key in ["auth", "agent", "callouts", "identity", "audit", "limits"] {
+    for key in [
+        "auth", "agent", "callouts", "identity", "audit", "crypto", "limits",
+    ] {
         let block = root.resolve(at(&schema, &["properties", key]));
         let _ = write!(out, "\n## `{key}`\n");
         root.object(key, block, &mut out);

@@ -297,8 +297,8 @@ impl<'v> Members<'v> {
         }
     }
 
-    // Thumbprints are taken over the texts as published: they are the canonical
-    // encodings, since every other one has been refused by then.
+    // Thumbprints are taken over the texts as published, where these are the canonical
+    // encodings because every other one has been refused by then.
 
     fn rsa(self) -> Result<(PublicKey, Thumbprint), JwkError> {
         let (n_text, n) = self.octets(Member::Modulus)?;
@@ -314,18 +314,30 @@ impl<'v> Members<'v> {
         let curve = Curve::from_name(self.required(Member::Curve)?)
             .filter(|curve| *curve != Curve::Ed25519)
             .ok_or(JwkError::UnsupportedCurve)?;
-        let (x_text, x) = self.octets(Member::X)?;
-        let (y_text, y) = self.octets(Member::Y)?;
+        let x = self.coordinate(Member::X, curve)?;
+        let y = self.coordinate(Member::Y, curve)?;
         let key = PublicKey::ec(curve, &x, &y).map_err(JwkError::Key)?;
         Ok((
             key,
             Thumbprint::of(&[
                 ("crv", curve.name()),
                 ("kty", "EC"),
-                ("x", x_text),
-                ("y", y_text),
+                ("x", &base64url::encode(&x)),
+                ("y", &base64url::encode(&y)),
             ]),
         ))
+    }
+
+    /// A coordinate in the full length of its field. RFC 7518 section 6.2.1.2 wants it published so, but Authlib and
+    /// others leave leading zero octets out: in three of four P-521 keys, and one of 128 on P-256. It is the same number,
+    /// and with the zeros put back the key has one thumbprint.
+    fn coordinate(self, member: Member, curve: Curve) -> Result<Vec<u8>, JwkError> {
+        let (_, mut octets) = self.octets(member)?;
+        let missing = curve.coordinate_length().saturating_sub(octets.len());
+        if !octets.is_empty() {
+            octets.splice(..0, std::iter::repeat_n(0, missing));
+        }
+        Ok(octets)
     }
 
     fn okp(self) -> Result<(PublicKey, Thumbprint), JwkError> {

@@ -16,6 +16,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use std::time::Duration;
 
 use portcullis_core::config::{self, ConfigErrors, Warning};
+use portcullis_core::jose::Algorithm;
 use portcullis_core::policy::{
     AgentResolver, AuditSink, ClaimPath, KeyOrigin, OidcPolicy, Policy, ProviderKind,
 };
@@ -195,7 +196,7 @@ fn unknown_keys() {
     let table = [
         (
             with("x", json!(1)),
-            "x: unknown key; known here: auth, agent, callouts, identity, audit, limits",
+            "x: unknown key; known here: auth, agent, callouts, identity, audit, crypto, limits",
         ),
         (
             with("Audit", json!({})),
@@ -1074,6 +1075,39 @@ fn audit() {
             "audit.sinks[0]: unknown value; did you mean `filter_state`?",
             "audit.sinks[1]: unknown value; must be one of filter_state, log",
         ]
+    );
+}
+
+#[test]
+fn crypto() {
+    let by_host = |v: Value| policy(&with("crypto", v)).crypto.by_host;
+    use Algorithm::{Es256, Es384, Es512, Rs256, Rs384, Rs512};
+    assert_eq!(
+        by_host(json!({})),
+        [Rs256, Rs384, Rs512, Es256, Es384, Es512]
+    );
+    assert_eq!(
+        by_host(json!({"rs256": "library", "es256": "host", "es512": "library"})),
+        [Rs384, Rs512, Es256, Es384]
+    );
+    let library = |name: &&str| ((*name).to_owned(), json!("library"));
+    let all: serde_json::Map<String, Value> =
+        ["rs256", "rs384", "rs512", "es256", "es384", "es512"]
+            .iter()
+            .map(library)
+            .collect();
+    assert!(by_host(Value::Object(all)).is_empty());
+    assert_eq!(
+        errors(&with("crypto", json!({"rs256": "rust", "es384": "hots"}))),
+        [
+            "crypto.rs256: unknown value; must be one of host, library",
+            "crypto.es384: unknown value; did you mean `host`?",
+        ]
+    );
+    // No host has these; a setting that does nothing would only look like one.
+    assert_eq!(
+        errors(&with("crypto", json!({"ps256": "host"}))),
+        ["crypto.ps256: unknown key; did you mean `rs256`?"]
     );
 }
 

@@ -1,6 +1,7 @@
 //! One configuration: its policy in force, and the fetches that its keys need.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use portcullis_core::audit::AuditLine;
@@ -99,13 +100,19 @@ impl Root {
         }
         self.sinks.clone_from(&policy.audit.sinks);
         let version = policy.version.clone();
+        let verifier = common.verifier.restricted_to(&policy.crypto.by_host);
+        let by_host = verifier.by_host();
+        let verifier = Rc::new(verifier);
         match &mut self.auth {
-            Some(auth) => auth.reload(policy, now),
+            Some(auth) => {
+                auth.verify_with(verifier);
+                auth.reload(policy, now);
+            }
             None => {
                 self.auth = Some(Authenticator::new(
                     policy,
                     common.stores.clone(),
-                    common.verifier.clone(),
+                    verifier,
                     now,
                 ));
             }
@@ -124,7 +131,9 @@ impl Root {
             }
         }
         common.metrics.increment(Id::ConfigLoaded);
-        log::info(format_args!("configuration {version} is in force"));
+        log::info(format_args!(
+            "configuration {version} is in force; signatures verified by the host: {by_host}"
+        ));
         true
     }
 

@@ -5,7 +5,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use portcullis_core::Stores;
-use portcullis_core::jose::SignatureVerifier;
 use portcullis_core::keys::lease::Worker;
 use portcullis_core::reason::Code;
 use portcullis_host::abi::Action;
@@ -44,8 +43,8 @@ pub struct Common {
     pub metrics: Metrics,
     /// Key sets and verified tokens.
     pub stores: Rc<RefCell<Stores>>,
-    /// Host or Rust.
-    pub verifier: Rc<dyn SignatureVerifier>,
+    /// What the host's own crypto is good for.
+    pub verifier: HostVerifier,
     /// This worker's part in fetching once a process.
     pub shared: SharedFetch,
 }
@@ -60,7 +59,7 @@ impl Common {
             kind,
             metrics: Metrics::default(),
             stores: Stores::new(seed),
-            verifier: Rc::new(HostVerifier::probe(kind)),
+            verifier: HostVerifier::probe(kind),
             shared: SharedFetch::new(Worker(seed)),
         }
     }

@@ -9,7 +9,7 @@ use portcullis_core::jose::{Algorithm, BadSignature, PublicKey, RustVerifier, Si
 
 use crate::host_kind::HostKind;
 use crate::status::Status;
-use crate::{hostcalls, log, protobuf};
+use crate::{hostcalls, protobuf};
 
 /// What the probe's signatures were made over.
 const PROBE_TEXT: &[u8] = b"portcullis verifier probe";
@@ -63,18 +63,62 @@ impl HostVerifier {
                 }
             }
         }
-        let names: Vec<&str> = by_host.iter().map(|a| a.name()).collect();
-        log::info(format_args!(
-            "signatures verified by the host: {}",
-            if names.is_empty() {
-                "none".to_owned()
-            } else {
-                names.join(" ")
-            }
-        ));
         Self {
             by_host,
             rust: RustVerifier,
+        }
+    }
+
+    /// One that asks the host about none but these algorithms.
+    #[must_use]
+    pub fn restricted_to(&self, algorithms: &[Algorithm]) -> Self {
+        let mut by_host = self.by_host.clone();
+        by_host.retain(|algorithm| algorithms.contains(algorithm));
+        Self {
+            by_host,
+            rust: self.rust,
+        }
+    }
+
+    /// The names of the algorithms that the host verifies, for the log.
+    pub fn by_host(&self) -> String {
+        if self.by_host.is_empty() {
+            return "none".to_owned();
+        }
+        let names: Vec<&str> = self.by_host.iter().map(|a| a.name()).collect();
+        names.join(" ")
+    }
+
+    /// The host's verdict; `None` where the host isn't asked, or has none.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSignature`] unless it verifies.
+    pub fn verdict_of_host(
+        &self,
+        algorithm: Algorithm,
+        key: &PublicKey,
+        signing_input: &[u8],
+        signature: &[u8],
+    ) -> Option<Result<(), BadSignature>> {
+        if !self.by_host.contains(&algorithm) {
+            return None;
+        }
+        let check = match HostCheck::new(algorithm, key, signature) {
+            Ok(check) => check,
+            Err(bad) => return Some(Err(bad)),
+        };
+        let verified = ask(
+            check.hash.host_name(),
+            check.spki_der,
+            &check.signature,
+            signing_input,
+        );
+        match verified {
+            Ok(true) => Some(Ok(())),
+            Ok(false) => Some(Err(BadSignature)),
+            // This is about the call, not about the signature.
+            Err(_) => None,
         }
     }
 }
@@ -87,22 +131,8 @@ impl SignatureVerifier for HostVerifier {
         signing_input: &[u8],
         signature: &[u8],
     ) -> Result<(), BadSignature> {
-        if self.by_host.contains(&algorithm) {
-            let check = HostCheck::new(algorithm, key, signature)?;
-            let verdict = ask(
-                check.hash.host_name(),
-                check.spki_der,
-                &check.signature,
-                signing_input,
-            );
-            match verdict {
-                Ok(true) => return Ok(()),
-                Ok(false) => return Err(BadSignature),
-                // No verdict at all: this is about the call, not about the signature.
-                Err(_) => {}
-            }
-        }
-        self.rust.verify(algorithm, key, signing_input, signature)
+        self.verdict_of_host(algorithm, key, signing_input, signature)
+            .unwrap_or_else(|| self.rust.verify(algorithm, key, signing_input, signature))
     }
 }
 

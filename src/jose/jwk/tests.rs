@@ -31,6 +31,25 @@ fn loads_every_type_with_its_published_thumbprint() {
     }
 }
 
+/// As Authlib publishes them: without the leading zero octets of a coordinate.
+#[test]
+fn a_short_coordinate_is_the_same_key() {
+    let full = json!({"kty":"EC","crv":"P-256","x":"AFVDiUrz0A7X10Cr29dclrBod7eH219w7qeLkKjXwAo",
+        "y":"u0yFo9jqKe-q-iRAaRLdhNWxTcMr9lbvbGvVil2UP5I"});
+    let short = with(
+        full.clone(),
+        "x",
+        "VUOJSvPQDtfXQKvb11yWsGh3t4fbX3Dup4uQqNfACg",
+    );
+    let (full, short) = (load(&full).unwrap(), load(&short).unwrap());
+    assert_eq!(
+        short.thumbprint().to_string(),
+        "7Yxe6c_3bAa6kiaK1G-BZmi9EeNsUmlcbdnrtLeuK4E"
+    );
+    assert_eq!(short.thumbprint(), full.thumbprint());
+    assert_eq!(short.public_key().spki_der(), full.public_key().spki_der());
+}
+
 #[test]
 fn keeps_what_tokens_are_held_against() {
     let jwk = load(&with(
@@ -220,6 +239,15 @@ fn refuses_unsound_points() {
         refusal(&with(with(p256(), "x", &*zero), "y", &*zero)),
         JwkError::Key(NotOnCurve)
     );
+    assert_eq!(
+        refusal(&with(p256(), "x", "")),
+        JwkError::Key(CoordinateLength {
+            found: 0,
+            required: 32
+        })
+    );
+    let cut = with(p256(), "x", base64url::encode(x.split_last().unwrap().1));
+    assert_eq!(refusal(&cut), JwkError::Key(NotOnCurve));
     assert_eq!(
         refusal(&with(p384(), "crv", "P-256")),
         JwkError::Key(CoordinateLength {
