@@ -73,6 +73,10 @@ test-e2e: build ## end to end in real Envoy
 	$(call headline,tests: end to end in Envoy)
 	$(PYTHON) -m pytest tests/e2e -q
 
+.PHONY: attacks-page
+attacks-page: setup ## docs/attacks.md from the corpus of attacks
+	cd tests/e2e && ../../$(PYTHON) -m attacks --markdown >../../docs/attacks.md
+
 .PHONY: bench
 bench: build ## requests per second against Envoy's own filters (BENCH_SECONDS=4 a measurement)
 	@scripts/build-noop
