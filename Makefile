@@ -12,6 +12,9 @@ CARGO := cargo
 WASM_ONLY := portcullis-noop
 # Needs what `make build` leaves behind, so it runs after it and not with the native tests.
 MODULE_TEST := portcullis-wasm-imports
+FUZZ_SECONDS ?= 60
+# Of each target, in `make test`.
+FUZZ_SMOKE_SECONDS ?= 8
 
 headline = @printf '\n\033[1m── %s ──\033[0m\n' '$(1)'
 
@@ -34,6 +37,7 @@ demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and end
 .PHONY: test
 test: setup ## everything: lint, native, Node, the module, end to end
 	@$(MAKE) --no-print-directory lint test-native test-wasm test-module test-e2e
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
 
 .PHONY: lint
@@ -72,6 +76,11 @@ test-module: build ## what the built module imports, exports and weighs
 test-e2e: build ## end to end in real Envoy
 	$(call headline,tests: end to end in Envoy)
 	$(PYTHON) -m pytest tests/e2e -q
+
+.PHONY: fuzz
+fuzz: setup ## every fuzz target for FUZZ_SECONDS (60), guided by coverage
+	$(call headline,fuzz)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
 
 .PHONY: attacks-page
 attacks-page: setup ## docs/attacks.md from the corpus of attacks
