@@ -3,10 +3,10 @@
 //! `data` is read as a plan. Two root contexts share the stores of one VM, as on a proxy; signatures are believed when
 //! they say so, which is how the fuzzer gets past them. What must hold, whatever happens:
 //!
-//! * whoever is let in was entitled: signature, time, audience, and a key of the issuer's set in force;
+//! * whoever is let in was entitled: signature, time, audience, and a key of the issuer's set in force; or the word of STS;
 //! * a request is judged by the policy it began under, and leaves one audit event, with a number of its own;
 //! * a held request ends, at its deadline at the latest, and its deadline does not move;
-//! * nothing that happened keeps a good issuer's callers out for good.
+//! * every question to STS ends, and nothing that happened keeps a good issuer's callers out for good.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use arbitrary::{Result, Unstructured};
 use portcullis_core::audit::AuditLine;
-use portcullis_core::authenticator::{BackgroundCallout, NeedCallout};
+use portcullis_core::authenticator::{BackgroundCallout, NeedCallout, Purpose};
 use portcullis_core::callout::{CalloutFailure, CalloutReply, HttpResponse};
 use portcullis_core::config;
 use portcullis_core::decision::{Decision, Step};
 use portcullis_core::jose::{Algorithm, BadSignature, PublicKey, SignatureVerifier, base64url};
 use portcullis_core::keys::source::FetchOutcome;
+use portcullis_core::metrics::Id;
 use portcullis_core::policy::Policy;
 use portcullis_core::reason::Code;
 use portcullis_core::request::RequestHead;
@@ -70,6 +71,10 @@ const ISSUERS: [&str; 3] = [
     "https://b.example",
     "https://c.example",
 ];
+/// In place of an issuer: AWS, whose STS is asked about every caller.
+const STS: usize = 3;
+/// Seconds that a presigned request is good.
+const PRESIGNED: u64 = 900;
 
 fn configuration(number: usize) -> Value {
     let oidc = |issuer: usize, more: Value| {
@@ -83,16 +88,18 @@ fn configuration(number: usize) -> Value {
     let by_discovery = oidc(0, json!({}));
     let by_url = oidc(1, json!({"jwks_url": "https://b.example/keys"}));
     let inline = oidc(2, json!({"jwks": jwks(&[0, 1])}));
+    let sts = json!({"type": "aws_sigv4", "name": "p3", "settings": {
+        "region": "eu-west-1", "allowed_accounts": "123456789012", "identity_cache_ttl": "60s", "clock_skew": "0s"}});
     let (providers, required) = match number {
-        0 => (vec![by_discovery, by_url, inline], true),
+        0 => (vec![by_discovery, by_url, inline, sts], true),
         1 => (vec![by_url], true),
         2 => (vec![inline, by_discovery], false),
-        _ => (vec![inline], true),
+        _ => (vec![inline, sts], true),
     };
     let mut config = json!({
         "auth": {"providers": providers, "required": required, "skip": ["GET /healthz"]},
         "callouts": {"timeout": "5s"},
-        "limits": {"jwks_grace": "2m", "unknown_kids": 2, "cached_tokens": 4, "failed_tokens": 4},
+        "limits": {"jwks_grace": "2m", "unknown_kids": 2, "cached_tokens": 4, "failed_tokens": 4, "lookups": 16, "lookups_in_flight": 2},
     });
     if number == 1 {
         config["limits"] =
@@ -130,6 +137,12 @@ struct Caller {
 
 impl Caller {
     fn token(&self) -> String {
+        if self.issuer == STS {
+            return format!(
+                "k8s-aws-v1.{}",
+                base64url::encode(self.presigned().as_bytes())
+            );
+        }
         let header = json!({"alg": "EdDSA", "kid": format!("k{}", self.kid)});
         let audience = if self.audience {
             AUDIENCE
@@ -145,6 +158,29 @@ impl Caller {
             base64url::encode(&[u8::from(self.genuine); 64])
         )
     }
+}
+
+impl Caller {
+    fn presigned(&self) -> String {
+        let date = UnixTime::from_secs(self.expires.saturating_sub(PRESIGNED))
+            .to_string()
+            .replace(['-', ':'], "")
+            .replace(".000Z", "Z");
+        format!(
+            "https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15&X-Amz-Algorithm=AWS4-HMAC-SHA256\
+             &X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F{}%2Feu-west-1%2Fsts%2Faws4_request&X-Amz-Date={date}\
+             &X-Amz-Expires={PRESIGNED}&X-Amz-SignedHeaders=host&X-Amz-Signature={}",
+            &date[..8],
+            format!("{:02x}", self.kid).repeat(32)
+        )
+    }
+}
+
+fn sts_says(account: &str) -> String {
+    json!({"GetCallerIdentityResponse": {
+        "GetCallerIdentityResult": {"Account": account, "Arn": format!("arn:aws:iam::{account}:user/alice"), "UserId": "AIDAEXAMPLE"},
+        "ResponseMetadata": {"RequestId": "r"}}})
+    .to_string()
 }
 
 /// What a request presents, and under which configuration it began.
@@ -178,6 +214,8 @@ struct Life {
     /// The kids in force by key source, as the filter has told the other workers.
     in_force: BTreeMap<String, BTreeSet<String>>,
     documents: Vec<(String, Vec<u8>)>,
+    /// The presigned requests that STS has vouched for, and when last.
+    vouched: BTreeMap<String, UnixTime>,
     numbers: BTreeSet<u64>,
 }
 
@@ -198,6 +236,7 @@ impl Life {
             ids: BTreeSet::new(),
             in_force: BTreeMap::new(),
             documents: Vec::new(),
+            vouched: BTreeMap::new(),
             numbers: BTreeSet::new(),
         }
     }
@@ -233,7 +272,7 @@ impl Life {
         let caller = if u.ratio(9, 10)? {
             let after = *u.choose(&[600_i64, 5, 0, -5, -20, 100_000])?;
             Some(Caller {
-                issuer: u.choose_index(ISSUERS.len())?,
+                issuer: u.choose_index(STS + 1)?,
                 kid: u.int_in_range(0..=3)?,
                 genuine: u.ratio(3, 4)?,
                 audience: u.ratio(7, 8)?,
@@ -293,7 +332,7 @@ impl Life {
             let Some(callout) = self.roots[root].auth.poll_callout(self.now) else {
                 break;
             };
-            assert!(n < 8, "asks for ever");
+            assert!(n < 8 + self.held.len(), "asks for ever");
             assert!(self.ids.insert((root, callout.id.0)), "an id twice");
             self.sent.push((root, callout));
         }
@@ -310,7 +349,10 @@ impl Life {
         let kids: Vec<u8> = (0..3).filter(|_| u.ratio(1, 2).unwrap_or(true)).collect();
         let (root, callout) = &self.sent[place];
         let discovery = callout.callout.path.ends_with("openid-configuration");
-        let good = if discovery {
+        let lookup = matches!(callout.purpose, Purpose::Lookup(_));
+        let good = if lookup {
+            sts_says("123456789012")
+        } else if discovery {
             json!({"issuer": ISSUERS[0], "jwks_uri": "https://a.example/keys"}).to_string()
         } else {
             jwks(&kids)
@@ -326,7 +368,16 @@ impl Life {
             ),
             _ => (0, String::new()),
         };
-        let etag: [(&[u8], &[u8]); 1] = [(b"etag", b"\"1\"")];
+        let body = if lookup && body.contains("evil") {
+            sts_says("210987654321")
+        } else {
+            body
+        };
+        if lookup && status == 200 && body.contains("123456789012") {
+            self.vouched.insert(callout.callout.path.clone(), self.now);
+        }
+        let etag: [(&[u8], &[u8]); 2] =
+            [(b"etag", b"\"1\""), (b"content-type", b"application/json")];
         let reply = if status == 0 {
             CalloutReply::Failed(CalloutFailure::NoResponse)
         } else {
@@ -458,7 +509,7 @@ impl Life {
                     }
                     Some(caller) => {
                         self.entitled(request, caller);
-                        assert_eq!(user.map(|(_, v)| v.as_str()), Some("alice"));
+                        assert!(user.is_some_and(|(_, v)| v.contains("alice")));
                         assert_eq!(
                             event["fields"]["provider_name"],
                             format!("p{}", caller.issuer)
@@ -477,6 +528,27 @@ impl Life {
     }
 
     fn entitled(&self, request: &Request, caller: &Caller) {
+        if caller.issuer == STS {
+            assert!(
+                matches!(request.number, 0 | 3),
+                "let in by a provider that its configuration does not have"
+            );
+            let url = caller.presigned();
+            let path = &url[url.find("/?").expect("a query")..];
+            let at = self
+                .vouched
+                .get(path)
+                .unwrap_or_else(|| panic!("STS has not vouched for {path}"));
+            assert!(
+                self.now <= *at + Duration::from_secs(60 + 5),
+                "an old answer of STS was believed"
+            );
+            assert!(
+                self.now.as_secs() < caller.expires,
+                "an expired presigned request was let in"
+            );
+            return;
+        }
         assert!(caller.genuine, "a forged token was let in: {caller:?}");
         assert!(
             caller.audience,
@@ -531,29 +603,23 @@ impl Life {
         for _ in 0..4 {
             // Longer than a lease, a backoff and the time that a set is fresh.
             self.now = self.now + Duration::from_secs(500);
-            while let Some(callout) = self.roots[0].auth.poll_callout(self.now) {
-                let discovery = callout.callout.path.ends_with("openid-configuration");
-                let body = if discovery {
-                    json!({"issuer": ISSUERS[0], "jwks_uri": "https://a.example/keys"}).to_string()
-                } else {
-                    jwks(&[0, 1, 2, 3])
-                };
-                let reply = CalloutReply::Response(HttpResponse {
-                    status: 200,
-                    headers: &[],
-                    body: body.as_bytes(),
-                });
-                self.roots[0].auth.reply(callout.id, reply, self.now);
-            }
-            self.finished();
+            self.serve_all();
         }
-        for issuer in 0..ISSUERS.len() {
+        let gauges = self.roots[0].auth.gauges(self.now);
+        let open = gauges.iter().find(|(id, _)| *id == Id::LookupsOpen);
+        assert_eq!(
+            open.map(|(_, n)| *n),
+            Some(0),
+            "questions that nobody will answer"
+        );
+        for issuer in 0..=STS {
+            let expires = self.now.as_secs() + 60;
             let caller = Caller {
                 issuer,
                 kid: 1,
                 genuine: true,
                 audience: true,
-                expires: self.now.as_secs() + 60,
+                expires,
             };
             let token = format!("Bearer {}", caller.token());
             let head = RequestHead {
@@ -563,12 +629,38 @@ impl Life {
                 headers: &[(b"authorization", token.as_bytes())],
                 remote_addr: None,
             };
-            let step = self.roots[0].auth.begin(&head, self.now);
+            let step = match self.roots[0].auth.begin(&head, self.now) {
+                Step::NeedCallout(need) if issuer == STS => {
+                    self.serve_all();
+                    need.resume(&mut self.roots[0].auth, self.now)
+                }
+                step => step,
+            };
             assert!(
                 matches!(step, Step::Done(Decision::Allow(_))),
                 "kept out for good: {step:?}"
             );
         }
+    }
+
+    /// Answers whatever is asked, well.
+    fn serve_all(&mut self) {
+        while let Some(callout) = self.roots[0].auth.poll_callout(self.now) {
+            let body = if matches!(callout.purpose, Purpose::Lookup(_)) {
+                sts_says("123456789012")
+            } else if callout.callout.path.ends_with("openid-configuration") {
+                json!({"issuer": ISSUERS[0], "jwks_uri": "https://a.example/keys"}).to_string()
+            } else {
+                jwks(&[0, 1, 2, 3])
+            };
+            let reply = CalloutReply::Response(HttpResponse {
+                status: 200,
+                headers: &[(b"content-type", b"application/json")],
+                body: body.as_bytes(),
+            });
+            self.roots[0].auth.reply(callout.id, reply, self.now);
+        }
+        self.finished();
     }
 }
 
