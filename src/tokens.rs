@@ -156,7 +156,7 @@ mod tests {
             token_bytes: 1024,
             ..Limits::default()
         };
-        let mut cache = TokenCache::new(1);
+        let mut cache = TokenCache::new(&FixedState::with_seed(1));
         let key = key_named("k");
         let now = UnixTime::from_secs(100);
         cache.remember_failure("t", key, now, &limits);
