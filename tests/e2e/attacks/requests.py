@@ -13,7 +13,7 @@ def make(world):
         w.add(id, what, code, headers=list(headers), **more)
 
     for id, value in {
-        "plain": f"Bearer {token}", "lower": f"bearer {token}", "upper": f"BEARER {token}", "two-spaces": f"Bearer  {token}", "space-behind": f"Bearer {token} ",
+        "plain": f"Bearer {token}", "lower": f"bearer {token}", "upper": f"BEARER {token}", "space-behind": f"Bearer {token} ",
     }.items():
         add(id, f"Authorization: {value[:8]!r}…", None, (auth, value))
     add("upper-name", "AUTHORIZATION", None, ("AUTHORIZATION", f"Bearer {token}"))
@@ -39,7 +39,7 @@ def make(world):
         code = "not_for_me" if id == "comma-basic" else "ambiguous_credentials"
         add(id, "credentials joined by a comma", code, (auth, value))
     for id, value in {
-        "no-token": "Bearer", "tab": f"Bearer\t{token}", "colon": f"Bearer: {token}", "trailing": f"Bearer {token} x", "two-tokens": f"Bearer {token} {other}",
+        "no-token": "Bearer", "two-spaces": f"Bearer  {token}", "tab": f"Bearer\t{token}", "colon": f"Bearer: {token}", "trailing": f"Bearer {token} x", "two-tokens": f"Bearer {token} {other}",
         "non-ascii": f"Bearer {token}\xff", "semicolon-scheme": f"Bearer; {token}", "tab-behind": f"Bearer {token}\tx", "quoted-scheme": f'"Bearer" {token}',
     }.items():
         add(id, f"Authorization: {value[:10]!r}…", "malformed_authorization", (auth, value))
