@@ -12,6 +12,9 @@ CARGO := cargo
 WASM_ONLY := portcullis-noop portcullis-host-verify
 # Needs what `make build` leaves behind, so it runs after it and not with the native tests.
 MODULE_TEST := portcullis-wasm-imports
+FUZZ_SECONDS ?= 60
+# Of each target, in `make test`.
+FUZZ_SMOKE_SECONDS ?= 8
 
 headline = @printf '\n\033[1m── %s ──\033[0m\n' '$(1)'
 
@@ -32,8 +35,9 @@ demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and end
 	@$(PYTHON) demo/run.py $(if $(ONCE),--once)
 
 .PHONY: test
-test: setup ## everything: lint, native, Node, the module, end to end, conformance
+test: setup ## everything: lint, native, Node, the module, end to end, conformance, a little fuzzing
 	@$(MAKE) --no-print-directory lint test-native test-wasm test-module test-e2e test-conformance
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
 
 .PHONY: lint
@@ -79,6 +83,15 @@ test-conformance: build ## published and hostile vectors, natively, in Node and 
 	@scripts/build-conformance
 	$(PYTHON) -m pytest tests/conformance -q -p no:cacheprovider
 	$(PYTHON) tests/conformance/run.py
+
+.PHONY: fuzz
+fuzz: setup ## every fuzz target for FUZZ_SECONDS (60), guided by coverage
+	$(call headline,fuzz)
+	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+
+.PHONY: attacks-page
+attacks-page: setup ## docs/attacks.md from the corpus of attacks
+	cd tests/e2e && ../../$(PYTHON) -m attacks --markdown >../../docs/attacks.md
 
 .PHONY: bench
 bench: build ## requests per second against Envoy's own filters (BENCH_SECONDS=4 a measurement)

@@ -148,4 +148,18 @@ mod tests {
         assert!(!cache.has_failed("u", &key, now, &limits));
         assert!(!cache.has_failed("t", &key, now + limits.failed_token_ttl, &limits));
     }
+
+    #[test]
+    fn the_largest_limits_do_not_wrap_around() {
+        let limits = Limits {
+            failed_tokens: usize::MAX / 1024 + 1,
+            token_bytes: 1024,
+            ..Limits::default()
+        };
+        let mut cache = TokenCache::new(&FixedState::with_seed(1));
+        let key = key_named("k");
+        let now = UnixTime::from_secs(100);
+        cache.remember_failure("t", key, now, &limits);
+        assert!(cache.has_failed("t", &key, now, &limits));
+    }
 }

@@ -41,7 +41,7 @@ enum Token {
 
 impl Pattern {
     pub(super) fn parse(glob: &str) -> Result<Self, GlobErrorKind> {
-        let mut tokens = tokens(glob)?;
+        let tokens = tokens(glob)?;
         let not_char = |t: &Token| !matches!(t, Token::Char(_));
         let Some(first) = tokens.iter().position(not_char) else {
             return Ok(Self {
@@ -51,9 +51,9 @@ impl Pattern {
             });
         };
         let last = tokens.iter().rposition(not_char).unwrap_or(first);
-        let suffix = literal(&tokens.split_off(last + 1));
-        let middle = tokens.split_off(first);
-        let prefix = literal(&tokens);
+        let suffix = literal(tokens.get(last + 1..).unwrap_or_default());
+        let prefix = literal(tokens.get(..first).unwrap_or_default());
+        let middle = tokens.into_iter().take(last + 1).skip(first).collect();
         Ok(Self {
             prefix,
             suffix,

@@ -1,0 +1,40 @@
+//! Every seed, and every input that once failed, through its target: what the fuzzer starts from holds on any machine.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test says what is wrong by panicking"
+)]
+
+use std::path::Path;
+
+use portcullis_fuzz::TARGETS;
+
+#[test]
+fn seeds_and_past_failures_hold() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    for (name, run) in TARGETS {
+        let folder = seeds.join(name);
+        let mut files: Vec<_> = std::fs::read_dir(&folder)
+            .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        assert!(files.len() >= 4, "{name} has {} seeds", files.len());
+        for file in files {
+            run(&std::fs::read(&file).unwrap());
+        }
+    }
+}
+
+/// Inputs that no seed comes near: nothing, everything, and long runs of one octet.
+#[test]
+fn plain_inputs_hold() {
+    for (_, run) in TARGETS {
+        run(b"");
+        for octet in 0..=u8::MAX {
+            run(&[octet]);
+            run(&[octet; 300]);
+        }
+    }
+}
