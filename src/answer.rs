@@ -30,6 +30,12 @@ pub fn response(
         Reason::MissingToken | Reason::NotForMe => {
             (401, "unauthorized", "valid bearer token required")
         }
+        // RFC 9110 section 15.5.14.
+        Reason::Rejected if code == Code::BodyTooLarge => (
+            413,
+            "content_too_large",
+            "request body too large to be verified",
+        ),
         Reason::Rejected => (401, "unauthorized", "token rejected by auth provider"),
         Reason::Invalid => (401, "unauthorized", "invalid token"),
         Reason::ForbiddenAgent => (403, "forbidden", "not allowed to call this agent"),
@@ -83,7 +89,7 @@ mod tests {
     fn every_code_is_a_refusal() {
         for code in Code::ALL {
             let r = response(*code, 503, None, "r-1");
-            assert!(matches!(r.status, 401 | 403 | 429 | 503), "{code}");
+            assert!(matches!(r.status, 401 | 403 | 413 | 429 | 503), "{code}");
             assert_eq!(
                 r.status == 401,
                 header(&r, "www-authenticate").is_some(),

@@ -3,6 +3,7 @@
 //! The loop that a host runs:
 //!
 //! 1. [`Authenticator::begin`] for each request head. [`Step::Done`]: carry it out. [`Step::NeedCallout`]: hold the request back.
+//!    [`Step::NeedBody`]: hold it back as well, give the body as it comes to [`NeedBody::update`] and [`NeedBody::finish`] at its end.
 //! 2. After each `begin` that needs a callout, each reply, and at [`Authenticator::poll_timeout`]: send what
 //!    [`Authenticator::poll_callout`] hands out until it hands out nothing. Take the process-wide lease for it first, or
 //!    [`Authenticator::defer`] it to the worker that has the lease.
@@ -19,10 +20,11 @@ use std::time::Duration;
 
 use foldhash::quality::FixedState;
 
+use crate::body::NeedBody;
 use crate::callout::{Callout, CalloutId, CalloutReply};
 use crate::decision::{Decision, Step};
 use crate::jose::verify::SignatureVerifier;
-use crate::judge::{HeaderNames, Inputs, Judge};
+use crate::judge::{HeaderNames, Inputs, Judge, Wait};
 use crate::keys::source::FetchOutcome;
 use crate::keys::store::{KeyStore, SourceId};
 use crate::lookup::{LookupId, Lookups};
@@ -119,8 +121,8 @@ impl Drop for Live {
 /// The filter's brain: one per root context.
 pub struct Authenticator {
     live: Rc<Live>,
-    stores: Rc<RefCell<Stores>>,
-    verifier: Rc<dyn SignatureVerifier>,
+    pub(crate) stores: Rc<RefCell<Stores>>,
+    pub(crate) verifier: Rc<dyn SignatureVerifier>,
     in_flight: Vec<(CalloutId, Awaited)>,
     finished: VecDeque<Finished>,
 }
@@ -236,11 +238,25 @@ impl Authenticator {
             verifier: &*self.verifier,
             now,
             waited: waited.as_ref(),
+            seq: waited.as_ref().map(|w| w.seq),
             verdicts,
         };
         match judge.run(&inputs) {
             Ok(decision) => Step::Done(decision),
-            Err(awaited) => {
+            Err(Wait::Body(proof, provider)) => {
+                let seq = match &waited {
+                    Some(waited) => waited.seq,
+                    None => stores.next_seq(),
+                };
+                Step::NeedBody(NeedBody::new(
+                    inputs.into_owned(),
+                    live.clone(),
+                    seq,
+                    proof,
+                    provider,
+                ))
+            }
+            Err(Wait::Callout(awaited)) => {
                 let attempts = match awaited {
                     Awaited::Keys(source) => stores.keys.get(source).map_or(0, |s| s.attempts()),
                     Awaited::Lookup(_) => 0,
@@ -540,6 +556,7 @@ impl NeedCallout {
             verifier: &*auth.verifier,
             now,
             waited: Some(&self.waited),
+            seq: Some(self.waited.seq),
             verdicts: None,
         };
         judge.refuse(&self.inputs, code)

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::reason::Code;
 use crate::request::RequestHead;
+use crate::sigv4::{self, SignedRequest};
 
 /// The kind of a presented credential, `token_kind` in audit events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -38,6 +39,8 @@ pub enum Credential<'a> {
     None,
     /// `Authorization: Bearer …` (RFC 6750 section 2.1).
     Bearer(Cow<'a, str>),
+    /// The request's own signature, in `Authorization: AWS4-HMAC-SHA256 …` or a presigned query.
+    Signed(Box<SignedRequest>),
     /// An `Authorization` of another scheme: presented, and nobody here claims it.
     OtherScheme,
 }
@@ -47,6 +50,7 @@ impl fmt::Debug for Credential<'_> {
         f.write_str(match self {
             Self::None => "None",
             Self::Bearer(_) => "Bearer(redacted)",
+            Self::Signed(_) => "Signed(redacted)",
             Self::OtherScheme => "OtherScheme",
         })
     }
@@ -58,15 +62,24 @@ impl<'a> Credential<'a> {
     /// # Errors
     /// [`Code::AmbiguousCredentials`] for more than one `Authorization` field, or one that a proxy has joined from
     /// several: two readers might pick different ones. [`Code::MalformedAuthorization`] when it is no
-    /// credential, [`Code::TokenTooLarge`] beyond `max_bytes`.
-    pub fn find(head: &RequestHead<'a>, max_bytes: usize) -> Result<Self, Code> {
+    /// credential, [`Code::TokenTooLarge`] beyond `max_bytes`. With `signatures`, what [`SignedRequest::read`] says of a signed request,
+    /// and [`Code::AmbiguousCredentials`] for a presigned one that has an `Authorization` too; without, those are nobody's business
+    /// here but the upstream's.
+    pub fn find(head: &RequestHead<'a>, max_bytes: usize, signatures: bool) -> Result<Self, Code> {
         let mut values = head.values("authorization");
-        let Some(value) = values.next() else {
-            return Ok(Self::None);
-        };
+        let first = values.next();
         if values.next().is_some() {
             return Err(Code::AmbiguousCredentials);
         }
+        if signatures && SignedRequest::is_presigned(head) {
+            return match first {
+                None => SignedRequest::read(head, None).map(|s| Self::Signed(Box::new(s))),
+                Some(_) => Err(Code::AmbiguousCredentials),
+            };
+        }
+        let Some(value) = first else {
+            return Ok(Self::None);
+        };
         if value.len() > max_bytes.saturating_add(16) {
             return Err(Code::TokenTooLarge);
         }
@@ -83,6 +96,16 @@ impl<'a> Credential<'a> {
             } else {
                 Code::MalformedAuthorization
             });
+        }
+        if signatures
+            && scheme
+                .get(..5)
+                .is_some_and(|s| s.eq_ignore_ascii_case("aws4-"))
+        {
+            if scheme != sigv4::ALGORITHM {
+                return Err(Code::UnsupportedSignature);
+            }
+            return SignedRequest::read(head, Some(rest)).map(|s| Self::Signed(Box::new(s)));
         }
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Ok(Self::OtherScheme);
@@ -106,6 +129,7 @@ impl<'a> Credential<'a> {
     pub fn into_owned(self) -> Credential<'static> {
         match self {
             Self::None => Credential::None,
+            Self::Signed(signed) => Credential::Signed(signed),
             Self::OtherScheme => Credential::OtherScheme,
             Self::Bearer(token) => Credential::Bearer(Cow::Owned(token.into_owned())),
         }
@@ -116,6 +140,7 @@ impl<'a> Credential<'a> {
         match self {
             Self::None => TokenKind::Empty,
             Self::OtherScheme => TokenKind::Opaque,
+            Self::Signed(_) => TokenKind::SigV4,
             Self::Bearer(token) if looks_like_jwt(token) => TokenKind::Jwt,
             Self::Bearer(_) => TokenKind::Opaque,
         }
@@ -151,7 +176,7 @@ mod tests {
             headers: &headers,
             remote_addr: None,
         };
-        Credential::find(&head, 100).map(Credential::into_owned)
+        Credential::find(&head, 100, true).map(Credential::into_owned)
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::audit::AuditLine;
 use crate::authenticator::NeedCallout;
+use crate::body::NeedBody;
 use crate::metrics::Tally;
 
 /// Where a request stands.
@@ -11,6 +12,8 @@ use crate::metrics::Tally;
 pub enum Step {
     /// Judged. Carry it out and forget the request.
     Done(Decision),
+    /// Waits for the body. Hold headers and body back and give it the body.
+    NeedBody(NeedBody),
     /// Waits for a fetch. Hold the request back and ask again when the fetch has ended or at the deadline.
     NeedCallout(NeedCallout),
 }
@@ -42,7 +45,7 @@ pub struct Allow {
 /// A request that is answered by the filter.
 #[derive(Debug)]
 pub struct Denial {
-    /// 401, 403, 429 or 503.
+    /// 401, 403, 413, 429 or 503.
     pub status: u16,
     /// Response headers, `content-type` among them.
     pub headers: Vec<(&'static str, String)>,

@@ -16,9 +16,11 @@ use crate::lookup::{self, Finding, LookupId, NotAsked, Question, Scope};
 use crate::metrics::{Cache, Outcome, Tally};
 use crate::policy::{AwsSigV4Policy, KeyOrigin, Policy, Provider, ProviderKind};
 use crate::provider::jwt::{NoProof, Ownership, Presented};
+use crate::provider::sigv4::{BodyProof, Judgement};
 use crate::provider::{Answer, Awaited, static_token};
 use crate::reason::Code;
 use crate::request::{RequestHead, canonical_path};
+use crate::sigv4::SignedRequest;
 use crate::time::UnixTime;
 use crate::trace::{Trace, Verdict};
 
@@ -69,7 +71,11 @@ impl<'a> Inputs<'a> {
                 .map(Cow::Borrowed),
             remote_addr: head.remote_addr.map(Cow::Borrowed),
             cleansing: hygiene::cleanse(head, &policy.identity.header_prefix),
-            credential: Credential::find(head, policy.limits.token_bytes),
+            credential: Credential::find(
+                head,
+                policy.limits.token_bytes,
+                policy.reads_signatures(),
+            ),
         }
     }
 
@@ -104,6 +110,13 @@ impl<'a> Inputs<'a> {
     fn token_kind(&self) -> TokenKind {
         match &self.credential {
             Ok(credential) => credential.kind(),
+            Err(
+                Code::MalformedSignature
+                | Code::UnsupportedSignature
+                | Code::StreamingPayload
+                | Code::UnsignedHeader
+                | Code::ScopeMismatch,
+            ) => TokenKind::SigV4,
             Err(_) => TokenKind::Opaque,
         }
     }
@@ -130,8 +143,18 @@ pub(crate) struct Judge<'j> {
     pub verifier: &'j dyn SignatureVerifier,
     pub now: UnixTime,
     pub waited: Option<&'j Waited>,
+    /// The number of its audit event, if it has one already.
+    pub seq: Option<u64>,
     /// Where to write down what the providers say; `None` on a proxy.
     pub verdicts: Option<&'j mut Vec<(usize, Verdict)>>,
+}
+
+/// What keeps the chain from deciding.
+pub(crate) enum Wait {
+    /// This has to end.
+    Callout(Awaited),
+    /// The body has to be hashed, for the provider of that name.
+    Body(BodyProof, Option<Rc<str>>),
 }
 
 /// A JWT on its way along the chain, read when the first provider asks for it.
@@ -144,12 +167,13 @@ enum Jwt<'t> {
 
 impl<'j> Judge<'j> {
     /// The decision, or what it has to wait for.
-    pub(crate) fn run(mut self, inputs: &Inputs<'_>) -> Result<Decision, Awaited> {
+    pub(crate) fn run(mut self, inputs: &Inputs<'_>) -> Result<Decision, Wait> {
         let policy = &self.live.policy;
         if inputs.skip {
             return Ok(self.allow(inputs, Outcome::Skipped, Known::default()));
         }
-        let token = match &inputs.credential {
+        let mut known = Known::default();
+        let answer = match &inputs.credential {
             Err(code) => return Ok(self.deny(inputs, *code, Known::default())),
             Ok(Credential::None) if policy.required => {
                 return Ok(self.deny(inputs, Code::MissingToken, Known::default()));
@@ -160,33 +184,112 @@ impl<'j> Judge<'j> {
             Ok(Credential::OtherScheme) => {
                 return Ok(self.deny(inputs, Code::NotForMe, Known::default()));
             }
-            Ok(Credential::Bearer(token)) => token,
+            Ok(Credential::Signed(signed)) => match self.signed(signed, &mut known) {
+                Judgement::Refused(code) => Answer::Refused(code),
+                Judgement::Verified(identity) => Answer::Verified(identity),
+                Judgement::NeedBody(proof) => {
+                    let provider = known.provider.map(|p| p.name.clone());
+                    return Err(Wait::Body(proof, provider));
+                }
+            },
+            Ok(Credential::Bearer(token)) => self.chain(token, &mut known),
         };
-        let mut known = Known::default();
-        match self.chain(token, &mut known) {
-            Answer::NotForMe => Ok(self.deny(inputs, Code::NotForMe, known)),
-            Answer::Refused(code) => Ok(self.deny(inputs, code, known)),
+        self.conclude(inputs, answer, known)
+    }
+
+    /// Judges a request whose body has come: with its hash, or why it has none.
+    pub(crate) fn run_with_body(
+        self,
+        inputs: &Inputs<'_>,
+        provider: Option<&str>,
+        proof: BodyProof,
+        hash: Result<[u8; 32], Code>,
+    ) -> Decision {
+        let providers = &self.live.policy.providers;
+        let known = Known {
+            provider: providers.iter().find(|p| Some(&*p.name) == provider),
+            ..Known::default()
+        };
+        match hash.and_then(|hash| proof.finish(&hash)) {
+            Err(code) => self.deny(inputs, code, known),
+            Ok(identity) => self.admit(inputs, identity, known),
+        }
+    }
+
+    fn conclude(
+        self,
+        inputs: &Inputs<'_>,
+        answer: Answer,
+        mut known: Known<'j>,
+    ) -> Result<Decision, Wait> {
+        Ok(match answer {
+            Answer::NotForMe => self.deny(inputs, Code::NotForMe, known),
+            Answer::Refused(code) => self.deny(inputs, code, known),
             Answer::Unavailable(code, retry_at) => {
                 known.retry_at = Some(retry_at);
-                Ok(self.deny(inputs, code, known))
+                self.deny(inputs, code, known)
             }
-            Answer::Pending(awaited) => Err(awaited),
-            Answer::Verified(identity) => {
-                known.identity = Some(identity);
-                known.unproven_subject = None;
-                let bound_to = known.provider.and_then(|p| p.agents.as_ref());
-                let forbidden = match (bound_to, &inputs.agent) {
-                    (None, _) => None,
-                    (Some(_), None) => Some(Code::UnknownAgent),
-                    (Some(globs), Some(agent)) => {
-                        (!globs.is_match(agent)).then_some(Code::ForbiddenAgent)
-                    }
-                };
-                Ok(match forbidden {
-                    Some(code) => self.deny(inputs, code, known),
-                    None => self.allow(inputs, Outcome::Allowed, known),
-                })
+            Answer::Pending(awaited) => return Err(Wait::Callout(awaited)),
+            Answer::Verified(identity) => self.admit(inputs, identity, known),
+        })
+    }
+
+    /// A proven caller is let in, unless its provider may not vouch for callers of this agent.
+    fn admit(self, inputs: &Inputs<'_>, identity: Rc<Identity>, mut known: Known<'j>) -> Decision {
+        known.identity = Some(identity);
+        known.unproven_subject = None;
+        let bound_to = known.provider.and_then(|p| p.agents.as_ref());
+        let forbidden = match (bound_to, &inputs.agent) {
+            (None, _) => None,
+            (Some(_), None) => Some(Code::UnknownAgent),
+            (Some(globs), Some(agent)) => (!globs.is_match(agent)).then_some(Code::ForbiddenAgent),
+        };
+        match forbidden {
+            Some(code) => self.deny(inputs, code, known),
+            None => self.allow(inputs, Outcome::Allowed, known),
+        }
+    }
+
+    /// Asks the first provider that knows the access key and takes its scope; when none takes it, the first that knows the key
+    /// says so. Nobody but these providers can judge a signed request.
+    fn signed(&mut self, signed: &SignedRequest, known: &mut Known<'j>) -> Judgement {
+        let live = self.live;
+        if live.policy.audit.unproven_subject {
+            known.unproven_subject = Some(signed.access_key_id().to_owned());
+        }
+        let all = live.policy.providers.iter().enumerate();
+        let all = all.filter_map(|(i, provider)| match &provider.kind {
+            ProviderKind::SigV4(policy) => Some((i, provider, policy)),
+            _ => None,
+        });
+        let mut owner = None;
+        let mut other = None;
+        for (i, provider, policy) in all {
+            if !policy.knows(signed) {
+                other = other.or(Some(policy));
+            } else if policy.is_scope(signed) {
+                owner = Some((i, provider, policy));
+                break;
+            } else {
+                owner = owner.or(Some((i, provider, policy)));
             }
+        }
+        match (owner, other) {
+            (Some((i, provider, policy)), _) => {
+                known.provider = Some(provider);
+                let judgement = policy.judge(signed, self.now);
+                self.note(
+                    i,
+                    &match &judgement {
+                        Judgement::Refused(code) => Answer::Refused(*code),
+                        Judgement::Verified(identity) => Answer::Verified(identity.clone()),
+                        Judgement::NeedBody(_) => return judgement,
+                    },
+                );
+                judgement
+            }
+            (None, Some(policy)) => policy.judge(signed, self.now),
+            (None, None) => Judgement::Refused(Code::NotForMe),
         }
     }
 
@@ -241,7 +344,7 @@ impl<'j> Judge<'j> {
                         }
                     }
                 }
-                ProviderKind::Oidc(_) => (Answer::NotForMe, None),
+                ProviderKind::Oidc(_) | ProviderKind::SigV4(_) => (Answer::NotForMe, None),
             };
             self.note(i, &answer);
             if !matches!(answer, Answer::NotForMe) {
@@ -463,10 +566,14 @@ impl<'j> Judge<'j> {
             Some(kept) => allow.set.push(("connection".into(), kept.to_owned())),
             None => {}
         }
-        if matches!(inputs.credential, Ok(Credential::Bearer(_)))
-            && !policy.identity.forward_credentials
-        {
-            allow.remove.push(b"authorization".to_vec());
+        if !policy.identity.forward_credentials {
+            let names: &[&[u8]] = match inputs.credential {
+                Ok(Credential::Bearer(_)) => &[b"authorization"],
+                // A presigned query stays: a path that lost its parameters is another path.
+                Ok(Credential::Signed(_)) => &[b"authorization", b"x-amz-security-token"],
+                _ => &[],
+            };
+            allow.remove.extend(names.iter().map(|name| name.to_vec()));
         }
         if let (Some(identity), Some(provider)) = (&known.identity, known.provider) {
             let names = &self.live.names;
@@ -590,8 +697,8 @@ impl<'j> Judge<'j> {
     }
 
     fn next_seq(&mut self) -> u64 {
-        match self.waited {
-            Some(waited) => waited.seq,
+        match self.seq {
+            Some(seq) => seq,
             None => self.stores.next_seq(),
         }
     }

@@ -42,6 +42,15 @@ pub struct Policy {
     pub limits: Limits,
 }
 
+impl Policy {
+    /// Whether requests may be signed themselves. If not, an AWS signature is the upstream's business.
+    pub fn reads_signatures(&self) -> bool {
+        self.providers
+            .iter()
+            .any(|p| matches!(p.kind, ProviderKind::SigV4(_)))
+    }
+}
+
 /// One link of the chain.
 #[derive(Debug)]
 pub struct Provider {
@@ -62,6 +71,8 @@ pub enum ProviderKind {
     StaticToken(StaticTokenPolicy),
     /// Presigned `GetCallerIdentity` requests, which AWS STS says the signer of.
     AwsSigV4(Box<AwsSigV4Policy>),
+    /// Requests signed with AWS Signature Version 4.
+    SigV4(Box<SigV4Policy>),
 }
 
 impl ProviderKind {
@@ -71,6 +82,7 @@ impl ProviderKind {
             Self::Oidc(_) => "oidc",
             Self::StaticToken(_) => "static_token",
             Self::AwsSigV4(_) => "aws_sigv4",
+            Self::SigV4(_) => "sigv4",
         }
     }
 
@@ -78,7 +90,7 @@ impl ProviderKind {
     pub(crate) fn jwt_rules(&self) -> Option<&dyn JwtRules> {
         match self {
             Self::Oidc(oidc) => Some(&**oidc),
-            Self::StaticToken(_) | Self::AwsSigV4(_) => None,
+            Self::StaticToken(_) | Self::AwsSigV4(_) | Self::SigV4(_) => None,
         }
     }
 }
@@ -235,6 +247,40 @@ pub struct TokenPrefix {
     pub prefix: String,
     /// Lower case, such as `x-portcullis-audience`.
     pub audience_header: String,
+}
+
+/// `sigv4`: which signed requests are accepted, and whose secrets sign them.
+#[derive(Debug)]
+pub struct SigV4Policy {
+    /// The service that a request must be signed for.
+    pub service: String,
+    /// The regions, one of which it must be signed for. Never empty.
+    pub regions: Vec<String>,
+    /// By access key id. Never empty.
+    pub credentials: BTreeMap<String, AccessKey>,
+    /// What requests of an unknown access key id are checked with, for the time that it takes.
+    pub nobody: AccessKey,
+    /// Leeway for the request's date, both ways.
+    pub clock_skew: Duration,
+    /// The longest life of a presigned request.
+    pub max_expires: Duration,
+    /// The longest body that is hashed.
+    pub max_body_bytes: u64,
+    /// Whether a request may leave its body out of its signature.
+    pub allow_unsigned_payload: bool,
+    /// How the service spells paths.
+    pub path_rules: crate::sigv4::canonical::PathRules,
+}
+
+/// One access key, and who signs with it.
+#[derive(Debug)]
+pub struct AccessKey {
+    /// The secret access key.
+    pub secret: crate::sigv4::signing::Secret,
+    /// SHA-256 of the session token that every request must bring; `None` for long-term credentials, which have none.
+    pub session_token_sha256: Option<[u8; 32]>,
+    /// Who signs.
+    pub identity: Rc<crate::identity::Identity>,
 }
 
 /// A request that needs no credential: method and canonical path, both exact.

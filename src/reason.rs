@@ -106,6 +106,10 @@ codes! {
     EmailNotVerified = "email_not_verified" in Rejected;
     /// A claim demanded by `required_claims` is missing or has another value.
     ClaimNotAllowed = "claim_not_allowed" in Rejected;
+    /// The request's signature is genuine but does not cover its body, and `unsigned_payload` is `deny`.
+    UnsignedPayload = "unsigned_payload" in Rejected;
+    /// The body whose hash is signed is longer than `max_body_bytes`; answered with 413.
+    BodyTooLarge = "body_too_large" in Rejected;
     /// The claim that names the caller is missing or not a usable string.
     MissingSubject = "missing_subject" in Rejected;
     /// Neither the caller's ARN nor its role's matches `allowed_principals`.
@@ -127,6 +131,28 @@ codes! {
     MalformedAuthorization = "malformed_authorization" in Invalid;
     /// The credential is longer than `limits.token_bytes`.
     TokenTooLarge = "token_too_large" in Invalid;
+    /// Signed with AWS Signature Version 4, but a part is missing, there twice or not as documented.
+    MalformedSignature = "malformed_signature" in Invalid;
+    /// Signed with another algorithm than `AWS4-HMAC-SHA256`; SigV4A (`AWS4-ECDSA-P256-SHA256`) is not offered.
+    UnsupportedSignature = "unsupported_signature" in Invalid;
+    /// The payload is signed in chunks (`STREAMING-…`), which is not offered.
+    StreamingPayload = "streaming_payload" in Invalid;
+    /// `host`, the date or an `x-amz-*` header of the request is not among its signed headers.
+    UnsignedHeader = "unsigned_header" in Invalid;
+    /// No provider of the chain knows the access key id.
+    UnknownAccessKey = "unknown_access_key" in Invalid;
+    /// The request is signed for another day, region or service than its date and the provider say.
+    ScopeMismatch = "scope_mismatch" in Invalid;
+    /// The request was signed longer ago than `clock_skew`, or its `X-Amz-Expires`, allows.
+    SignatureExpired = "signature_expired" in Invalid;
+    /// The request's date lies further ahead than `clock_skew` allows.
+    SignatureNotYetValid = "signature_not_yet_valid" in Invalid;
+    /// `X-Amz-Expires` is more than `max_expires`.
+    ExpiresTooLong = "expires_too_long" in Invalid;
+    /// The session token is missing, another one, or there for a credential that has none.
+    SessionTokenMismatch = "session_token_mismatch" in Invalid;
+    /// The body does not have the hash that was signed.
+    PayloadMismatch = "payload_mismatch" in Invalid;
     /// Not a compact JWS, or a part is not strict base64url or not strict JSON.
     MalformedToken = "malformed_token" in Invalid;
     /// The JWS header asks for something that is never accepted: `crit`, `b64`, encryption.
@@ -162,6 +188,8 @@ codes! {
 
     /// The request ended (client gone, stream reset) before a decision was made.
     Cancelled = "cancelled" in Infrastructure;
+    /// Nothing of a body came in time that had to be hashed; on Envoy, `allow_on_headers_stop_iteration` may be missing.
+    BodyNotSeen = "body_not_seen" in Infrastructure;
     /// A host call failed that the decision needed.
     HostFailure = "host_failure" in Infrastructure;
     /// The filter holds as many waiting requests as `limits.waiting_requests` allows.

@@ -105,6 +105,11 @@ fn explain(args: &Args) -> Result<(String, bool), String> {
         fetch::run(&mut auth, now, &mut say);
         (step, trace) = request.with_head(|head| auth.begin_traced(head, now));
     }
+    if let Step::NeedBody(mut need) = step {
+        // Its signature covers the body.
+        need.update(request.body());
+        step = need.finish(&mut auth, now);
+    }
     let story = Story {
         policy: auth.policy(),
         trace: &trace,
@@ -362,6 +367,7 @@ impl Story<'_> {
                     ));
                 }
             }
+            ProviderKind::SigV4(_) => {}
             ProviderKind::Oidc(oidc) => self.tell_oidc(oidc, verdict, &mut say),
             ProviderKind::AwsSigV4(aws) => {
                 let prefixes: Vec<&str> = aws.prefixes.iter().map(|p| &*p.prefix).collect();
@@ -498,7 +504,7 @@ impl Story<'_> {
 /// The last words: what goes on the wire.
 fn decision(step: &Step, out: &mut String) -> bool {
     match step {
-        Step::NeedCallout(_) => {
+        Step::NeedBody(_) | Step::NeedCallout(_) => {
             let _ = writeln!(out, "decision     none yet: the issuer's keys are needed");
             false
         }

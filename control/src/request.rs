@@ -10,6 +10,7 @@ pub struct Request {
     path: String,
     authority: Vec<u8>,
     headers: Vec<(Vec<u8>, Vec<u8>)>,
+    body: Vec<u8>,
 }
 
 /// Why a text is no request.
@@ -41,6 +42,7 @@ impl Request {
             path: path.to_owned(),
             authority: Vec::new(),
             headers: Vec::new(),
+            body: Vec::new(),
         };
         for line in headers {
             let (name, value) = line.split_once(':').ok_or(RequestError::BadHeader)?;
@@ -49,15 +51,15 @@ impl Request {
         Ok(request)
     }
 
-    /// From the text of an HTTP/1.1 request; a body is left aside. Lines may end in LF alone, as editors write them.
+    /// From the text of an HTTP/1.1 request. What follows the head is its body, cut at `Content-Length`. Lines may end in LF alone, as editors write them.
     pub fn parse(text: &[u8]) -> Result<Self, RequestError> {
         let mut storage = [httparse::EMPTY_HEADER; 128];
         let mut parsed = httparse::Request::new(&mut storage);
-        match parsed.parse(text) {
-            Ok(httparse::Status::Complete(_)) => {}
+        let end = match parsed.parse(text) {
+            Ok(httparse::Status::Complete(end)) => end,
             Ok(httparse::Status::Partial) => return Err(RequestError::Incomplete),
             Err(_) => return Err(RequestError::NotHttp),
-        }
+        };
         let (Some(method), Some(path)) = (parsed.method, parsed.path) else {
             return Err(RequestError::NotHttp);
         };
@@ -65,6 +67,11 @@ impl Request {
         for header in parsed.headers.iter() {
             request.push(header.name, header.value);
         }
+        let body = text.get(end..).unwrap_or_default();
+        let length = request
+            .with_head(|head| head.only_value("content-length")?.trim().parse().ok())
+            .unwrap_or(0);
+        request.body = body.get(..length).unwrap_or(body).to_vec();
         Ok(request)
     }
 
@@ -96,6 +103,11 @@ impl Request {
     pub fn line(&self) -> String {
         let path = self.path.split(['?', '#']).next().unwrap_or_default();
         format!("{} {path}", self.method)
+    }
+
+    /// The body; empty where no `Content-Length` says that there is one.
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// Hands the head to the core.

@@ -99,7 +99,7 @@ impl Compiler<'_> {
         value
     }
 
-    fn size(
+    pub(super) fn size(
         &mut self,
         written: Option<u64>,
         default: usize,

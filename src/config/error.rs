@@ -127,6 +127,19 @@ pub enum Problem {
     DigestOfNothing,
     /// A token with characters that no header can carry.
     BadToken,
+    /// Not an AWS access key id.
+    BadAccessKeyId,
+    /// An access key id that stands twice.
+    DuplicateAccessKeyId {
+        /// Where it stands first.
+        first: String,
+    },
+    /// A secret access key with characters that none has.
+    BadSecretKey,
+    /// A region or service that no credential scope could have.
+    BadScopePart,
+    /// A name with control characters, or an endless one.
+    BadIdentity,
     /// Not `METHOD /path`.
     BadSkipRule,
     /// A skip rule's path that is not canonical, so no request could ever match it.
@@ -204,8 +217,12 @@ pub enum Hazard {
     ShortCacheTtl,
     /// A secret in the configuration's text.
     LiteralSecret,
+    /// A secret access key or session token in the configuration's text.
+    LiteralSecretKey,
     /// A secret that can be guessed.
     ShortToken,
+    /// Bodies that nobody has signed.
+    UnsignedPayload,
     /// Audit events go nowhere.
     NoAuditSink,
     /// Callers without a credential are let through.
@@ -316,6 +333,17 @@ impl fmt::Display for Problem {
             Self::BadDigest => f.write_str("must be a SHA-256 as 64 hexadecimal digits: `printf %s \"$TOKEN\" | sha256sum`"),
             Self::DigestOfNothing => f.write_str("is the SHA-256 of an empty token; hash the token itself"),
             Self::BadToken => f.write_str("has white space or a character outside ASCII, so no request could carry it"),
+            Self::BadAccessKeyId => f.write_str("is not an access key id: 1 to 128 letters, digits, `_` or `-`"),
+            Self::DuplicateAccessKeyId { first } => {
+                write!(f, "stands in {first} already; every access key id has one secret")
+            }
+            Self::BadSecretKey => f.write_str(
+                "has white space or a character outside ASCII, as no secret access key has; look for a line feed at its end",
+            ),
+            Self::BadScopePart => f.write_str(
+                "is not as credential scopes have it, like `us-east-1` or `execute-api`: letters, digits, `.`, `_` and `-`",
+            ),
+            Self::BadIdentity => f.write_str("must be at most 2048 bytes without control characters"),
             Self::BadSkipRule => f.write_str("must be `METHOD /path`, as in `GET /healthz`"),
             Self::PathNotCanonical => f.write_str(
                 "is not a canonical path, so it could match no request; write it without percent-encoding, `//`, `.` and `..` segments, `;` and query",
@@ -373,6 +401,10 @@ impl fmt::Display for Hazard {
             ),
             Self::ShortCacheTtl => f.write_str("keys will be fetched every few seconds; a minute or more is kinder to the issuer"),
             Self::LiteralSecret => f.write_str("a secret in the configuration; prefer `token_sha256` or `token_env`"),
+            Self::LiteralSecretKey => f.write_str("a secret in the configuration; prefer `secret_env`"),
+            Self::UnsignedPayload => {
+                f.write_str("whoever stands between a caller and this proxy can replace the bodies of requests that leave them unsigned")
+            }
             Self::ShortToken => f.write_str("is shorter than 16 characters and can be guessed"),
             Self::NoAuditSink => f.write_str("is empty, so no request is audited"),
             Self::NotRequired => f.write_str("callers without a credential are let through as anonymous"),

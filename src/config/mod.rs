@@ -25,7 +25,8 @@ use sha2::{Digest, Sha256};
 pub use self::crypto::{Backend, CryptoConfig};
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
 pub use self::provider::{
-    ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings, StaticIdentity, StaticTokenSettings,
+    AccessKeyConfig, ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings, SigV4Settings,
+    StaticIdentity, StaticTokenSettings, UnsignedPayload,
 };
 pub use self::raw::{
     AgentConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig, LimitsConfig,

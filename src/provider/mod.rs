@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod jwt;
 pub mod oidc;
+pub mod sigv4;
 pub mod static_token;
 
 use std::rc::Rc;

@@ -9,6 +9,7 @@
 )]
 
 mod aws_sigv4;
+mod sigv4;
 
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
@@ -364,7 +365,7 @@ fn providers() {
         ),
         (
             json!({"providers": [{"type": "kerberos", "settings": {"region": "eu-west-1"}}]}),
-            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4",
+            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4",
         ),
         (
             json!({"providers": [{"type": "static-tokens", "settings": {}}]}),

@@ -14,4 +14,5 @@ mod chain;
 mod hygiene;
 mod keys;
 mod oidc;
+mod sigv4;
 mod support;

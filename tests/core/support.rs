@@ -101,7 +101,7 @@ impl Bench {
     pub fn ask(&mut self, request: &Request) -> Decision {
         match self.begin(request) {
             Step::Done(decision) => decision,
-            Step::NeedCallout(_) => panic!("waits for a callout"),
+            _ => panic!("has to wait"),
         }
     }
 
@@ -132,6 +132,7 @@ impl Bench {
         match self.begin(request) {
             Step::Done(decision) => panic!("does not wait: {}", verdict(decision)),
             Step::NeedCallout(need) => need,
+            Step::NeedBody(_) => panic!("waits for its body"),
         }
     }
 
@@ -139,7 +140,7 @@ impl Bench {
         assert!(need.ready(&self.auth, self.now));
         match need.resume(&mut self.auth, self.now) {
             Step::Done(decision) => verdict(decision),
-            Step::NeedCallout(_) => panic!("waits on"),
+            _ => panic!("waits on"),
         }
     }
 

@@ -1,8 +1,10 @@
 //! The shipped filter: the core's decisions, carried out by a proxy.
 //!
 //! [`vm`] holds what one VM knows and receives the host's callbacks; [`root`] is one configuration and its
-//! background fetches; [`request`] is one request from its headers to its fate.
+//! background fetches; [`request`] is one request from its headers to its fate, [`body`] one whose
+//! body has a say in that.
 
+pub mod body;
 pub mod refusal;
 pub mod request;
 pub mod root;

@@ -17,9 +17,10 @@ use portcullis_host::pairs::{self, Field};
 use portcullis_host::status::Status;
 use portcullis_host::{audit, hostcalls, log};
 
+use crate::body;
 use crate::refusal;
 use crate::root::{Root, Waiting};
-use crate::vm::Common;
+use crate::vm::{Common, Stream};
 
 /// What carrying out one decision needs.
 pub struct Moment<'a> {
@@ -37,7 +38,7 @@ pub struct Moment<'a> {
 pub fn on_headers(
     common: &mut Common,
     root: &mut Root,
-    context_id: u32,
+    stream: Stream,
     memory: &mut Vec<Field<'static>>,
 ) -> Action {
     let began_nanos = hostcalls::now_nanos();
@@ -69,8 +70,9 @@ pub fn on_headers(
                 cancelled: None,
                 began_nanos,
             };
-            hold(common, root, context_id, waiting, now)
+            hold(common, root, stream.context_id, waiting, now)
         }
+        Some(Step::NeedBody(need)) => body::hold(common, root, stream, need, began_nanos, now),
         None => refuse(common, root, Code::HostFailure, now, began_nanos),
     }
 }
@@ -131,6 +133,7 @@ fn hold(
     mut waiting: Waiting,
     now: UnixTime,
 ) -> Action {
+    let held = root.held();
     let Some(auth) = &mut root.auth else {
         return refuse(common, root, Code::NoPolicy, now, waiting.began_nanos);
     };
@@ -138,7 +141,7 @@ fn hold(
     let why_not = if !common.kind.resumes_across_contexts() {
         // The fetch belongs to the root context, and only a request's own callout can let it go on here.
         Some(Code::KeysUnavailable)
-    } else if root.waiting.len() >= limit {
+    } else if held >= limit {
         Some(Code::TooManyWaiting)
     } else {
         None
@@ -159,21 +162,33 @@ fn hold(
         // It could not even be sent, or another worker has just brought it.
         match waiting.need.resume(auth, now) {
             Step::NeedCallout(need) => waiting.need = need,
-            step @ Step::Done(_) => {
-                return finish(common, root, step, waiting.began_nanos, now);
-            }
+            step => return finish(common, root, step, waiting.began_nanos, now),
         }
     }
     waiting.cancelled = waiting.need.cancelled_audit(auth, now);
-    // Should the client go away, no callback comes in time to write this for the access log; the decision overwrites it.
-    if let Some(line) = &waiting.cancelled
-        && root.sinks.contains(&AuditSink::FilterState)
-    {
-        let line = line.clone().finish(elapsed(waiting.began_nanos));
-        audit::leave_behind(common.kind, &line, &mut common.metrics);
-    }
+    leave_behind(
+        common,
+        root,
+        waiting.cancelled.as_ref(),
+        waiting.began_nanos,
+    );
     root.waiting.insert(context_id, waiting);
     common.kind.hold_back()
+}
+
+/// Should the client go away, no callback comes in time to write this for the access log; the decision overwrites it.
+pub(crate) fn leave_behind(
+    common: &mut Common,
+    root: &Root,
+    cancelled: Option<&AuditLine>,
+    began_nanos: u64,
+) {
+    if let Some(line) = cancelled
+        && root.sinks.contains(&AuditSink::FilterState)
+    {
+        let line = line.clone().finish(elapsed(began_nanos));
+        audit::leave_behind(common.kind, &line, &mut common.metrics);
+    }
 }
 
 /// Judges every held request that can be, and lets it go or answers it. Leaves `return_to` (or the root) as the effective
@@ -193,7 +208,7 @@ pub fn resume_ready(common: &mut Common, root: &mut Root, return_to: Option<u32>
         };
         // Another request's headers must not be touched in its place.
         if hostcalls::set_effective_context(*context_id).is_err() {
-            cancelled(common, &root.sinks, waiting);
+            cancelled(common, &root.sinks, waiting.cancelled, waiting.began_nanos);
             continue;
         }
         match waiting.need.resume(auth, now) {
@@ -208,6 +223,14 @@ pub fn resume_ready(common: &mut Common, root: &mut Root, return_to: Option<u32>
                 waiting.need = need;
                 root.waiting.insert(*context_id, waiting);
             }
+            // No credential has to wait for both, and a body that was held back whole is not shown any more.
+            Step::NeedBody(need) => {
+                let Some(auth) = &mut root.auth else { continue };
+                if let Step::Done(decision) = need.abandon(auth, Code::HostFailure, now) {
+                    let mut moment = moment(common, root, waiting.began_nanos);
+                    carry_out(decision, &mut moment, true);
+                }
+            }
         }
     }
     if return_to.is_some() || !ready.is_empty() {
@@ -218,28 +241,44 @@ pub fn resume_ready(common: &mut Common, root: &mut Root, return_to: Option<u32>
 /// The stream is gone. If it still waited, nobody is left to answer, but it is counted and written down.
 pub fn on_delete(common: &mut Common, root: &mut Root, context_id: u32) {
     if let Some(waiting) = root.waiting.remove(&context_id) {
-        cancelled(common, &root.sinks, waiting);
+        cancelled(common, &root.sinks, waiting.cancelled, waiting.began_nanos);
+    }
+    if let Some(hashing) = root.hashing.remove(&context_id) {
+        cancelled(common, &root.sinks, hashing.cancelled, hashing.began_nanos);
     }
 }
 
-fn cancelled(common: &mut Common, sinks: &[AuditSink], waiting: Waiting) {
+pub(crate) fn cancelled(
+    common: &mut Common,
+    sinks: &[AuditSink],
+    line: Option<AuditLine>,
+    began_nanos: u64,
+) {
     common.metrics.count(&Tally {
         provider: None,
         outcome: Outcome::Denied(Code::Cancelled),
         cache: Cache::None,
     });
     // The filter state has it already.
-    if let Some(line) = waiting.cancelled
+    if let Some(line) = line
         && sinks.contains(&AuditSink::Log)
     {
-        hostcalls::log(LogLevel::Info, &line.finish(elapsed(waiting.began_nanos)));
+        hostcalls::log(LogLevel::Info, &line.finish(elapsed(began_nanos)));
     }
 }
 
-fn finish(common: &mut Common, root: &Root, step: Step, began_nanos: u64, now: UnixTime) -> Action {
+pub(crate) fn finish(
+    common: &mut Common,
+    root: &Root,
+    step: Step,
+    began_nanos: u64,
+    now: UnixTime,
+) -> Action {
     match step {
         Step::Done(decision) => carry_out(decision, &mut moment(common, root, began_nanos), false),
-        Step::NeedCallout(_) => refuse(common, root, Code::HostFailure, now, began_nanos),
+        Step::NeedCallout(_) | Step::NeedBody(_) => {
+            refuse(common, root, Code::HostFailure, now, began_nanos)
+        }
     }
 }
 
@@ -321,7 +360,13 @@ fn host_failure(moment: &mut Moment<'_>) -> Action {
 }
 
 /// Refuses a request that the core has not seen.
-fn refuse(common: &mut Common, root: &Root, code: Code, now: UnixTime, began_nanos: u64) -> Action {
+pub(crate) fn refuse(
+    common: &mut Common,
+    root: &Root,
+    code: Code,
+    now: UnixTime,
+    began_nanos: u64,
+) -> Action {
     let version = root.auth.as_ref().map_or("", |a| &a.policy().version);
     let line = refusal::audit(code, now, version);
     let mut moment = moment(common, root, began_nanos);

@@ -18,6 +18,7 @@ use portcullis_host::abi::BufferType;
 use portcullis_host::shared_fetch::{Look, Verdict};
 use portcullis_host::{callouts, hostcalls, log, plugin_config};
 
+use crate::body::{self, Hashing};
 use crate::request;
 use crate::vm::Common;
 
@@ -43,6 +44,8 @@ pub struct Root {
     pub(crate) sinks: Vec<AuditSink>,
     /// Held requests by context.
     pub(crate) waiting: BTreeMap<u32, Waiting>,
+    /// Requests that are held until their body is hashed, by context.
+    pub(crate) hashing: BTreeMap<u32, Hashing>,
     in_flight: BTreeMap<u32, InFlight>,
 }
 
@@ -73,6 +76,7 @@ impl Root {
             auth: None,
             sinks: Vec::new(),
             waiting: BTreeMap::new(),
+            hashing: BTreeMap::new(),
             in_flight: BTreeMap::new(),
         }
     }
@@ -159,6 +163,7 @@ impl Root {
         self.look_at_others(common, slow, now);
         self.send_due(common, now);
         request::resume_ready(common, self, None, now);
+        body::give_up(common, self, now);
         if slow {
             self.report(common, now);
         }
@@ -169,9 +174,12 @@ impl Root {
         for (id, value) in auth.gauges(now) {
             common.metrics.record(id, value);
         }
-        common
-            .metrics
-            .record(Id::Waiting, self.waiting.len() as u64);
+        common.metrics.record(Id::Waiting, self.held() as u64);
+    }
+
+    /// How many requests are held back.
+    pub(crate) fn held(&self) -> usize {
+        self.waiting.len() + self.hashing.len()
     }
 
     fn look_at_others(&mut self, common: &mut Common, all: bool, now: UnixTime) {

@@ -17,6 +17,7 @@ use portcullis_host::shared_fetch::SharedFetch;
 use portcullis_host::verifier::HostVerifier;
 use portcullis_host::{hostcalls, log};
 
+use crate::body;
 use crate::request::{self, Moment};
 use crate::root::Root;
 
@@ -33,6 +34,23 @@ struct Vm {
     streams: ById<u32>,
     /// The memory of the last request's header list.
     fields: Vec<Field<'static>>,
+}
+
+impl Vm {
+    /// What a stream's callbacks work on.
+    fn of_stream(&mut self, context_id: u32) -> Option<(&mut Common, &mut Root)> {
+        let root_id = self.streams.get(&context_id)?;
+        Some((self.common.as_mut()?, self.roots.get_mut(root_id)?))
+    }
+}
+
+/// Which stream calls, and whether that is all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Stream {
+    /// The host's id.
+    pub context_id: u32,
+    /// Nothing follows.
+    pub end_of_stream: bool,
 }
 
 /// What the configurations of a VM share, and what survives them.
@@ -102,7 +120,7 @@ impl Filter for Portcullis {
         });
     }
 
-    fn on_request_headers(context_id: u32) -> Action {
+    fn on_request_headers(context_id: u32, end_of_stream: bool) -> Action {
         with(|vm| {
             let root = vm
                 .streams
@@ -110,10 +128,38 @@ impl Filter for Portcullis {
                 .and_then(|root_id| vm.roots.get_mut(root_id));
             match (&mut vm.common, root) {
                 (Some(common), Some(root)) => {
-                    request::on_headers(common, root, context_id, &mut vm.fields)
+                    let stream = Stream {
+                        context_id,
+                        end_of_stream,
+                    };
+                    request::on_headers(common, root, stream, &mut vm.fields)
                 }
                 _ => refuse(Code::NoPolicy),
             }
+        })
+        .unwrap_or_else(|| refuse(Code::HostFailure))
+    }
+
+    fn on_request_body(context_id: u32, size: usize, end_of_stream: bool) -> Action {
+        with(|vm| match vm.of_stream(context_id) {
+            Some((common, root)) => body::on_body(
+                common,
+                root,
+                Stream {
+                    context_id,
+                    end_of_stream,
+                },
+                size,
+            ),
+            None => Action::Continue,
+        })
+        .unwrap_or_else(|| refuse(Code::HostFailure))
+    }
+
+    fn on_request_trailers(context_id: u32) -> Action {
+        with(|vm| match vm.of_stream(context_id) {
+            Some((common, root)) => body::on_trailers(common, root, context_id),
+            None => Action::Continue,
         })
         .unwrap_or_else(|| refuse(Code::HostFailure))
     }

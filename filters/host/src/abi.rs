@@ -23,7 +23,7 @@ pub enum LogLevel {
 #[repr(u32)]
 pub enum Action {
     Continue = 0,
-    /// Envoy's `StopIteration`.
+    /// Envoy's `StopIteration` for headers, `StopIterationAndBuffer` for a body, `StopIteration` for trailers.
     Pause = 1,
     /// Envoy's own number, beyond the ABI: hold headers, body and trailers back. Envoy reads
     /// [`Action::Pause`] as this too, unless the plugin sets `allow_on_headers_stop_iteration`; then the body of a
@@ -35,12 +35,14 @@ pub enum Action {
 #[repr(u32)]
 pub enum MapType {
     HttpRequestHeaders = 0,
+    HttpRequestTrailers = 1,
     HttpCallResponseHeaders = 6,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum BufferType {
+    HttpRequestBody = 0,
     HttpCallResponseBody = 4,
     PluginConfiguration = 7,
 }

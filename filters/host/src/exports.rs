@@ -10,8 +10,12 @@ pub trait Filter {
     fn on_configure(root_id: u32, size: usize) -> bool;
     /// The timer.
     fn on_tick(root_id: u32);
-    /// A request's headers are there.
-    fn on_request_headers(context_id: u32) -> crate::abi::Action;
+    /// A request's headers are there. `end_of_stream`: and nothing follows.
+    fn on_request_headers(context_id: u32, end_of_stream: bool) -> crate::abi::Action;
+    /// `size` bytes of a request's body are there, those that were held back before included.
+    fn on_request_body(context_id: u32, size: usize, end_of_stream: bool) -> crate::abi::Action;
+    /// A request's trailers are there; the body has ended.
+    fn on_request_trailers(context_id: u32) -> crate::abi::Action;
     /// A callout of this context was answered, or failed.
     fn on_http_call_response(context_id: u32, token: u32, num_headers: usize, body_size: usize);
     /// The context is gone.
@@ -73,9 +77,26 @@ macro_rules! export_filter {
             pub extern "C" fn proxy_on_request_headers(
                 context_id: u32,
                 _num_headers: usize,
-                _end_of_stream: u32,
+                end_of_stream: u32,
             ) -> u32 {
-                <$filter>::on_request_headers(context_id) as u32
+                <$filter>::on_request_headers(context_id, end_of_stream != 0) as u32
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_request_body(
+                context_id: u32,
+                size: usize,
+                end_of_stream: u32,
+            ) -> u32 {
+                <$filter>::on_request_body(context_id, size, end_of_stream != 0) as u32
+            }
+
+            #[unsafe(no_mangle)]
+            pub extern "C" fn proxy_on_request_trailers(
+                context_id: u32,
+                _num_trailers: usize,
+            ) -> u32 {
+                <$filter>::on_request_trailers(context_id) as u32
             }
 
             #[unsafe(no_mangle)]

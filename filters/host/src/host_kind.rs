@@ -36,6 +36,16 @@ impl HostKind {
         }
     }
 
+    /// What to answer the request callback with to hold back the headers and still be shown the body, `None` where that can't be had.
+    /// On Envoy it takes `allow_on_headers_stop_iteration`; without, it is [`HostKind::hold_back`] and no body is shown. On nginx a pause
+    /// without a callout of the request's own hangs for ever.
+    pub const fn wait_for_body(self) -> Option<Action> {
+        match self {
+            Self::Envoy => Some(Action::Pause),
+            Self::Nginx => None,
+        }
+    }
+
     /// Whether a request can be resumed from another callback than its own callout's. On nginx such a resume hangs the
     /// request or crashes the worker, and a pause without a callout of the request's own hangs for ever.
     pub const fn resumes_across_contexts(self) -> bool {

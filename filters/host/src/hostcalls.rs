@@ -73,12 +73,17 @@ pub fn set_tick_period(period: Duration) -> Result<(), Status> {
 
 /// Up to `max_size` bytes of a buffer.
 pub fn buffer(kind: BufferType, max_size: usize) -> Result<Vec<u8>, Status> {
+    buffer_part(kind, 0, max_size)
+}
+
+/// Up to `max_size` bytes of a buffer, from `start` on.
+pub fn buffer_part(kind: BufferType, start: usize, max_size: usize) -> Result<Vec<u8>, Status> {
     let mut out = Returned::new();
     // SAFETY: the host writes a pointer and a size there.
     let raw = unsafe {
         abi::proxy_get_buffer_bytes(
             kind as u32,
-            0,
+            start,
             max_size,
             &raw mut out.data,
             &raw mut out.size,

@@ -10,10 +10,12 @@ use crate::policy::ProviderKind;
 mod aws_sigv4;
 mod issuers;
 mod oidc;
+mod sigv4;
 mod static_token;
 
 pub use self::aws_sigv4::AwsSigV4Settings;
 pub use self::oidc::{ClaimMapConfig, Jwks, OidcSettings};
+pub use self::sigv4::{AccessKeyConfig, SigV4Settings, UnsignedPayload};
 pub use self::static_token::{StaticIdentity, StaticTokenSettings};
 
 macro_rules! provider_types {
@@ -62,6 +64,8 @@ provider_types! {
     "static_token" => StaticToken(StaticTokenSettings),
     /// Presigned `GetCallerIdentity` requests as bearer tokens, for AWS STS to say who signed them.
     "aws_sigv4" => AwsSigV4(AwsSigV4Settings),
+    /// Requests signed with AWS Signature Version 4.
+    "sigv4" => SigV4(SigV4Settings),
 }
 
 impl Settings {

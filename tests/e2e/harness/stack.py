@@ -6,6 +6,7 @@ import re
 from .bootstrap import Bootstrap
 from .envoy import Envoy
 from .http1 import Connection, encode
+from .paths import ENVOY_YAML
 from .upstream import EchoUpstream
 
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -24,13 +25,13 @@ def plugin(*providers, **blocks):
 class Stack:
     """Envoy with the filter between this test and an echo upstream.
 
-    `config` replaces the plugin's configuration (None keeps the file's own). Each issuer becomes a cluster,
+    `config` replaces the plugin's configuration in `file` (None keeps the file's own). Each issuer becomes a cluster,
     and its authority is mapped there unless the configuration maps it already.
     """
 
-    def __init__(self, workdir, config=None, *, issuers=(), concurrency=1, hcm=None, wasm_config=None, env=None, edit=None):
+    def __init__(self, workdir, config=None, *, issuers=(), concurrency=1, hcm=None, wasm_config=None, env=None, edit=None, file=ENVOY_YAML):
         self.upstream = EchoUpstream()
-        bootstrap = Bootstrap()
+        bootstrap = Bootstrap(file)
         bootstrap.listen()
         bootstrap.point("agents", self.upstream.port)
         if config is not None:
@@ -45,7 +46,7 @@ class Stack:
         if config is not None:
             callouts = config.setdefault("callouts", {})
             callouts["upstreams"] = {**upstreams, **callouts.get("upstreams", {})}
-        else:
+        elif issuers:
             bootstrap.issuer(issuers[0].url)
         bootstrap.set_hcm(**(hcm or {}))
         bootstrap.wasm.update(wasm_config or {})
