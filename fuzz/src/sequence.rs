@@ -325,6 +325,7 @@ impl Life {
                     deadline,
                 });
             }
+            Step::NeedBody(_) => panic!("nobody signs a body here"),
         }
     }
 
@@ -461,6 +462,7 @@ impl Life {
                 assert_eq!(need.deadline(), held.deadline, "the deadline moved");
                 self.held.push(Held { need, ..held });
             }
+            Step::NeedBody(_) => panic!("nobody signs a body here"),
         }
     }
 
