@@ -161,6 +161,7 @@ impl Bench {
         let code = match step {
             Step::Done(Decision::Allow(_)) => None,
             Step::Done(Decision::Deny(denial)) => Some(denial.code.as_str()),
+            Step::NeedBody(_) => panic!("nobody signs a body here"),
             Step::NeedCallout(_) => Some("waits"),
         };
         (code, self.verifier.0.get() - before)

@@ -253,6 +253,7 @@ impl Side {
         match step {
             Step::Done(decision) => shown(decision),
             // Nobody answers in time, or somebody does.
+            Step::NeedBody(_) => panic!("nobody signs a body here"),
             Step::NeedCallout(need) => {
                 self.serve(document, now);
                 let at = if need.ready(&self.auth, now) {
@@ -262,6 +263,7 @@ impl Side {
                 };
                 match need.resume(&mut self.auth, at) {
                     Step::Done(decision) => format!("waited {}", shown(decision)),
+                    Step::NeedBody(_) => panic!("nobody signs a body here"),
                     Step::NeedCallout(_) => panic!("waits beyond its deadline"),
                 }
             }
