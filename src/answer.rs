@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::apikey::bucket::RateLimit;
 use crate::reason::{Code, Reason};
 
 /// A refusal as it goes on the wire.
@@ -70,6 +71,19 @@ pub fn response(
         headers,
         body,
     }
+}
+
+/// `Retry-After` (RFC 9110 section 10.2.3), and the fields of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` with the
+/// quota `q` for each window of `w` seconds, `RateLimit` with `r` requests left and `t` seconds until there is one more.
+pub fn rate_limit_fields(limit: &RateLimit, wait: Duration) -> [(&'static str, String); 3] {
+    let seconds = |d: Duration| d.as_millis().div_ceil(1000).max(1);
+    let wait = seconds(wait);
+    let (quota, window) = (limit.requests(), seconds(limit.per()));
+    [
+        ("retry-after", wait.to_string()),
+        ("ratelimit-policy", format!("\"key\";q={quota};w={window}")),
+        ("ratelimit", format!("\"key\";r=0;t={wait}")),
+    ]
 }
 
 #[cfg(test)]
