@@ -287,7 +287,10 @@ fn settings() {
         ),
         (
             json!({"max_ttl": "1s"}),
-            &[".max_ttl: must be between 1m and 3650d"],
+            &[
+                ".max_ttl: must be between 1m and 3650d",
+                ".keys: the key Ab3dEf6hIj9k has no `created_at`, so `max_ttl` can't be applied to it",
+            ],
         ),
         (
             json!({"max_ttl": "1d"}),

@@ -50,8 +50,12 @@ pub(super) fn each<T: Read>(
     errors: &mut Errors,
     take: &mut dyn FnMut(Value, &Path<'_>, &mut Errors) -> bool,
 ) -> bool {
+    let before = errors.len();
+    // From a slice, as `parse` does: the same code again, and not another copy of all of it in the module.
+    let mut deserializer = serde_json::Deserializer::from_slice(text.as_bytes());
     if !text.trim_start().starts_with('[') {
-        match serde_json::from_str(text) {
+        let seed = Strict { path: *at, errors };
+        match seed.deserialize(&mut deserializer) {
             Ok(value) => {
                 wrong_type::<T>(&value, at, errors);
             }
@@ -59,8 +63,6 @@ pub(super) fn each<T: Read>(
         }
         return false;
     }
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let before = errors.len();
     let entries = Entries { at, errors, take };
     let outcome = deserializer
         .deserialize_seq(entries)
