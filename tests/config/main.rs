@@ -8,6 +8,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod api_keys;
 mod aws_sigv4;
 mod sigv4;
 
