@@ -81,7 +81,9 @@ class ApiKeysBootstrap(Bootstrap):
         assert path["path"] == "envoy/api-keys/ecds.json"
         path["path"] = str(self.keys.ecds)
         self.write_template()
-        if not self.keys.file.exists():
+        if self.keys.file.exists():
+            self.keys.run("publish")
+        else:
             self.keys.init()
 
     def write_template(self):
