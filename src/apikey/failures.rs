@@ -27,11 +27,14 @@ pub struct Source([u8; 8]);
 impl Source {
     /// Reads an address as hosts write it: `192.0.2.7:1234`, `[2001:db8::1]:1234`, or without port.
     pub fn parse(text: &str) -> Option<Self> {
-        let address = text
-            .parse::<std::net::SocketAddr>()
-            .map(|a| a.ip())
-            .or_else(|_| text.parse::<IpAddr>())
-            .ok()?;
+        let host = match text.strip_prefix('[') {
+            Some(v6) => v6.split_once(']')?.0,
+            None => match text.split_once(':') {
+                Some((v4, port)) if !port.contains(':') => v4,
+                _ => text,
+            },
+        };
+        let address: IpAddr = host.parse().ok()?;
         let mut out = [0; 8];
         match address.to_canonical() {
             IpAddr::V4(v4) => {

@@ -109,7 +109,7 @@ impl KeyTable {
     /// # Errors
     /// An id that stands twice. Which of the two records was meant, nobody can say.
     pub fn seal(&mut self) -> Result<(), KeyId> {
-        self.rows.sort_by_key(|r| r.id);
+        self.rows.sort_unstable_by_key(|r| r.id);
         self.rows.shrink_to_fit();
         let mut pairs = self.rows.iter().zip(self.rows.iter().skip(1));
         match pairs.find(|(a, b)| a.id == b.id) {

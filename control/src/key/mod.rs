@@ -28,7 +28,7 @@ pub enum Command {
     /// configuration alone. TO is the same with the keys in it; this program writes it, and nobody else should.
     Init(InitArgs),
     /// Make a key and print it, this once
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List all keys
     List(ListArgs),
     /// Show one key's record
