@@ -222,6 +222,29 @@ fn the_stored_hash_is_no_key() {
 }
 
 #[test]
+fn a_typo_is_no_guess() {
+    let (key, record) = key("gak", 'a', json!({}));
+    let mut settings = config(&[&record]);
+    settings["limits"] = json!({"key_failures": 1});
+    let mut bench = Bench::new(&settings);
+    // Secret, check, id: whatever was mistyped, the check characters tell, and it counts against nobody.
+    for typo in [
+        key.replacen("aaaa_", "aaab_", 2),
+        format!("{}0", &key[..66]),
+        key.replacen("_a", "_b", 1),
+        key[..66].to_owned(),
+        key.to_uppercase().replacen("GAK", "gak", 1),
+    ] {
+        assert_ne!(typo, key);
+        let denial = bench.deny(&to("orders", &typo));
+        let event = event(denial.audit);
+        assert_eq!(event["fields"]["code"], "malformed_key", "{typo}");
+        assert!(event["fields"].get("key_id").is_none());
+    }
+    assert_eq!(bench.verdict(&to("orders", &key)), "ok");
+}
+
+#[test]
 fn rotation_has_two_live_keys_until_grace_ends() {
     let now = start().as_secs();
     let (old, r1) = key("gak", 'a', json!({"grace_until": now + 60}));
