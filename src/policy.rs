@@ -8,6 +8,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::apikey::KeyTable;
+use crate::apikey::record::Pepper;
+use crate::credential::KeyPlaces;
 use crate::glob::Globs;
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::KeySet;
@@ -30,6 +33,10 @@ pub struct Policy {
     pub unavailable_status: u16,
     /// How a request names its agent.
     pub agent: AgentResolver,
+    /// Who the agents belong to, by name.
+    pub agents: BTreeMap<Rc<str>, AgentFacts>,
+    /// Where requests carry API keys; nowhere, unless a provider takes them.
+    pub key_places: KeyPlaces,
     /// Where callouts go.
     pub callouts: CalloutPolicy,
     /// What the upstream is told about the caller.
@@ -48,6 +55,13 @@ impl Policy {
         self.providers
             .iter()
             .any(|p| matches!(p.kind, ProviderKind::SigV4(_)))
+    }
+
+    /// Whether the peer's address makes a difference: it is audited, or failed API keys are counted by it.
+    pub fn wants_remote_addr(&self) -> bool {
+        let audited = self.audit.remote_addr && !self.audit.sinks.is_empty();
+        let keys = |p: &Provider| matches!(p.kind, ProviderKind::ApiKey(_));
+        audited || (self.limits.key_failures > 0 && self.providers.iter().any(keys))
     }
 }
 
@@ -73,6 +87,8 @@ pub enum ProviderKind {
     AwsSigV4(Box<AwsSigV4Policy>),
     /// Requests signed with AWS Signature Version 4.
     SigV4(Box<SigV4Policy>),
+    /// API keys.
+    ApiKey(Box<ApiKeyPolicy>),
 }
 
 impl ProviderKind {
@@ -83,6 +99,7 @@ impl ProviderKind {
             Self::StaticToken(_) => "static_token",
             Self::AwsSigV4(_) => "aws_sigv4",
             Self::SigV4(_) => "sigv4",
+            Self::ApiKey(_) => "api_key",
         }
     }
 
@@ -90,7 +107,7 @@ impl ProviderKind {
     pub(crate) fn jwt_rules(&self) -> Option<&dyn JwtRules> {
         match self {
             Self::Oidc(oidc) => Some(&**oidc),
-            Self::StaticToken(_) | Self::AwsSigV4(_) | Self::SigV4(_) => None,
+            Self::StaticToken(_) | Self::AwsSigV4(_) | Self::SigV4(_) | Self::ApiKey(_) => None,
         }
     }
 }
@@ -281,6 +298,45 @@ pub struct AccessKey {
     pub session_token_sha256: Option<[u8; 32]>,
     /// Who signs.
     pub identity: Rc<crate::identity::Identity>,
+}
+
+/// `api_key`: keys known by their digests.
+#[derive(Debug)]
+pub struct ApiKeyPolicy {
+    /// Header fields that carry a key, in lower case.
+    pub headers: Vec<Rc<str>>,
+    /// What the keys' first `_` ends: [`crate::apikey::format::is_prefix`].
+    pub prefixes: [Rc<str>; 2],
+    /// Whether `Authorization: Bearer` may carry a key.
+    pub bearer: bool,
+    /// The records.
+    pub keys: Rc<KeyTable>,
+    /// The longest that a key may live, whatever its record says.
+    pub max_ttl: Option<Duration>,
+    /// What the peppered digests are made with.
+    pub pepper: Option<Pepper>,
+}
+
+impl ApiKeyPolicy {
+    /// The prefix that a presented text begins with, if it is one of this provider's.
+    pub fn prefix_of(&self, text: &str) -> Option<&str> {
+        let (written, _) = text.split_once('_')?;
+        self.prefixes
+            .iter()
+            .find(|p| ***p == *written)
+            .map(|p| &**p)
+    }
+}
+
+/// Who an agent belongs to: what keys that are bound to more than one agent are judged by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentFacts {
+    /// The user who owns it.
+    pub owner: Option<String>,
+    /// Its workspace.
+    pub workspace: Option<String>,
+    /// Its organisation.
+    pub org: Option<String>,
 }
 
 /// A request that needs no credential: method and canonical path, both exact.

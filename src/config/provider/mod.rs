@@ -7,12 +7,15 @@ use super::error::Problem;
 use super::read::{Errors, Path, Read, nearest, shorten};
 use crate::policy::ProviderKind;
 
+mod api_key;
 mod aws_sigv4;
 mod issuers;
 mod oidc;
 mod sigv4;
 mod static_token;
 
+pub use self::api_key::ApiKeySettings;
+pub(super) use self::api_key::TakenPrefixes;
 pub use self::aws_sigv4::AwsSigV4Settings;
 pub use self::oidc::{ClaimMapConfig, Jwks, OidcSettings};
 pub use self::sigv4::{AccessKeyConfig, SigV4Settings, UnsignedPayload};
@@ -66,6 +69,8 @@ provider_types! {
     "aws_sigv4" => AwsSigV4(AwsSigV4Settings),
     /// Requests signed with AWS Signature Version 4.
     "sigv4" => SigV4(SigV4Settings),
+    /// Keys known by their digests, each bound to one agent, workspace, organisation or user.
+    "api_key" => ApiKey(ApiKeySettings),
 }
 
 impl Settings {
