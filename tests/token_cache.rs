@@ -311,6 +311,7 @@ fn shown(decision: Decision) -> String {
         event.to_string()
     };
     match decision {
+        Decision::Limited(_) => panic!("nobody presents a key"),
         Decision::Allow(a) => format!("allow {:?} {:?} {}", a.remove, a.set, event(a.audit)),
         Decision::Deny(d) => format!(
             "deny {} {} {:?} {} {}",

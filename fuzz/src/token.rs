@@ -1,6 +1,6 @@
 //! A token as a caller sends it.
 
-use portcullis_core::credential::Credential;
+use portcullis_core::credential::{Credential, KeyPlaces};
 use portcullis_core::jose::{
     Algorithm, BadSignature, JoseLimits, KeySet, PublicKey, SignatureVerifier, UntrustedJws,
     base64url,
@@ -76,8 +76,9 @@ fn authorization(data: &[u8]) {
         headers: &[(b"authorization", data)],
         remote_addr: None,
     };
+    let places = KeyPlaces::default();
     for signatures in [false, true] {
-        let Ok(found) = Credential::find(&head, 4096, signatures) else {
+        let Ok(found) = Credential::find(&head, &places, 4096, signatures) else {
             continue;
         };
         let Credential::Bearer(token) = &found else {
