@@ -4,7 +4,7 @@
     demo/run.py           shows what gets in and what does not, then stays up to be tried
     demo/run.py --once    shows it and ends; exit code 1 when anything is not as it says
 
-The proxy's configuration is envoy/envoy.yaml; only ports, file paths and the issuer's URL differ.
+The proxy's configuration is envoy/envoy.yaml; only ports, file paths, the issuer's URL and the proxy's own differ.
 """
 
 import argparse
@@ -54,10 +54,12 @@ class Demo:
         self.workdir = workdir
         self.shell = Shell(ROOT)
         self.steps = Steps()
-        issuer_config = workdir / "issuer.json"
-        issuer_config.write_text(json.dumps({"clients": CLIENTS, "resources": RESOURCES}))
         port, admin_port = free_port(), free_port()
         self.proxy = f"http://127.0.0.1:{port}"
+        issuer_config = workdir / "issuer.json"
+        # An MCP client asks for a token for the resource by its URL.
+        resources = {**RESOURCES, self.proxy: RESOURCES["api://agents"] | {"audience": "api://agents"}}
+        issuer_config.write_text(json.dumps({"clients": CLIENTS, "resources": resources}))
         self.issuer = running.enter_context(NodePeer("issuer.mjs", issuer_config, log=workdir / "issuer.log"))
         self.agent = running.enter_context(
             NodePeer("agent.mjs", "--agent", "orders", "--public-url", self.proxy, log=workdir / "agent.log"))
@@ -67,6 +69,7 @@ class Demo:
         bootstrap.issuer(self.issuer.ready["issuer"])
         bootstrap.point("issuer", self.issuer.ready["port"])
         bootstrap.point("agents", self.agent.ready["port"])
+        bootstrap.resource(self.proxy)
         self.smoke_token = secrets.token_hex(32)
         self.envoy = running.enter_context(Envoy(bootstrap, workdir, env={"AGENT_SMOKE_TOKEN": self.smoke_token}))
         # Whoever reads along can paste $AGENT_SMOKE_TOKEN without seeing it in the log.
@@ -125,7 +128,7 @@ class Demo:
 
     def run(self):
         for step in (self.public, self.no_token, self.valid, self.wrong_audience, self.wrong_subject,
-                     self.spoofed, self.other_agent, self.expired, self.metrics):
+                     self.spoofed, self.other_agent, self.expired, self.mcp, self.metrics):
             step()
 
     def public(self):
@@ -188,6 +191,24 @@ class Demo:
         eventually(lambda: self.shell.curl(line, quiet=True).status == 401, "the token to expire", 30, 0.5)
         self.refused(self.shell.curl(line), 401, "rejected", "expired", "Bearer error=\"invalid_token\"")
 
+    def mcp(self):
+        self.steps.begin("An MCP client that knows a URL: the 401 tells it the rest (RFC 9728)")
+        self.shell.curl(f"curl -sSi {self.proxy}/.well-known/oauth-protected-resource")
+        say()
+        line = (f"node tests/e2e/node/mcp_client.mjs {self.proxy}/rest/orders/mcp"
+                f" --client agent-planner --secret {CLIENTS['agent-planner']['secret']}")
+        self.shell.print_line(line)
+        report = json.loads(self.shell.run(line))
+        for request in report["requests"]:
+            say(dim(request), 3)
+        say(report["text"], 3)
+        say()
+        check, requests = self.steps.check, report["requests"]
+        check("first it was refused", requests[0] == f"POST {self.proxy}/rest/orders/mcp 401")
+        check("then it read the proxy's metadata", requests[1] == f"GET {self.proxy}/.well-known/oauth-protected-resource 200")
+        check("and asked the issuer named there for a token", f"POST {self.issuer.ready['token_endpoint']} 200" in requests)
+        check("the MCP server heard that agent-planner is calling", report["text"] == "Hello agent-planner, this is orders.")
+
     def metrics(self):
         self.steps.begin("What Envoy counted meanwhile")
         line = f"curl -sS '{self.metrics_url}'"
@@ -218,7 +239,7 @@ class Demo:
         for what, where in (
             ("proxy", f"{self.proxy}  Envoy with dist/portcullis.wasm; configuration: envoy/envoy.yaml"),
             ("issuer", f"{self.issuer.ready['issuer']}  npm oidc-provider"),
-            ("agent", f"http://127.0.0.1:{self.agent.ready['port']}  npm @a2a-js/sdk, behind the proxy"),
+            ("agent", f"http://127.0.0.1:{self.agent.ready['port']}  npm @a2a-js/sdk and @modelcontextprotocol/sdk, behind the proxy"),
             ("metrics", self.metrics_url),
             ("audit", str(self.envoy.audit_path)),
         ):

@@ -16,6 +16,23 @@ pub struct Response {
     pub body: String,
 }
 
+impl Response {
+    /// Adds parameters to the challenge, if there is one, and lets a page of another origin read it: browsers hide this header
+    /// from scripts otherwise (Fetch section 3.2.4).
+    pub fn add_to_challenge(&mut self, parameters: &str) {
+        let challenge = self
+            .headers
+            .iter_mut()
+            .find(|(n, _)| *n == "www-authenticate");
+        let Some((_, value)) = challenge else { return };
+        // Parameters are separated by commas, the first from the scheme by a space (RFC 9110 section 11.6.1).
+        value.push_str(if value.contains('=') { ", " } else { " " });
+        value.push_str(parameters);
+        let expose = "WWW-Authenticate".to_owned();
+        self.headers.push(("access-control-expose-headers", expose));
+    }
+}
+
 /// The response to a request refused with `code`.
 ///
 /// The body tells a caller what to mend and nothing else: one text per reason, so it does not say which
@@ -131,6 +148,25 @@ mod tests {
             Some("Bearer error=\"invalid_token\"")
         );
         assert_eq!(challenge(Code::ForbiddenAgent), None);
+    }
+
+    #[test]
+    fn more_to_say() {
+        for (code, challenge) in [
+            (Code::MissingToken, Some("Bearer a=\"b\", c=\"d\"")),
+            (
+                Code::Expired,
+                Some("Bearer error=\"invalid_token\", a=\"b\", c=\"d\""),
+            ),
+            (Code::ForbiddenAgent, None),
+            (Code::KeysUnavailable, None),
+        ] {
+            let mut r = response(code, 503, None, "");
+            r.add_to_challenge("a=\"b\", c=\"d\"");
+            assert_eq!(header(&r, "www-authenticate"), challenge);
+            let exposed = header(&r, "access-control-expose-headers");
+            assert_eq!(exposed, challenge.map(|_| "WWW-Authenticate"));
+        }
     }
 
     #[test]

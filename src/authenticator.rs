@@ -30,7 +30,7 @@ use crate::keys::source::FetchOutcome;
 use crate::keys::store::{KeyStore, SourceId};
 use crate::lookup::{LookupId, Lookups};
 use crate::metrics;
-use crate::policy::{KeyOrigin, Policy};
+use crate::policy::{KeyOrigin, Policy, ProviderKind};
 use crate::provider::Awaited;
 use crate::reason::Code;
 use crate::request::RequestHead;
@@ -86,6 +86,10 @@ pub(crate) struct Live {
     pub policy: Policy,
     pub sources: Vec<Option<SourceId>>,
     pub names: HeaderNames,
+    /// Whether any provider judges JWTs.
+    pub judges_jwts: bool,
+    /// Whether any provider takes what the others don't.
+    pub asks_verifier: bool,
     stores: Rc<RefCell<Stores>>,
 }
 
@@ -103,6 +107,14 @@ impl Live {
         drop(borrowed);
         Rc::new(Self {
             names: HeaderNames::new(&policy.identity.header_prefix),
+            judges_jwts: policy
+                .providers
+                .iter()
+                .any(|p| p.kind.jwt_rules().is_some()),
+            asks_verifier: policy
+                .providers
+                .iter()
+                .any(|p| matches!(p.kind, ProviderKind::HttpVerifier(_))),
             policy,
             sources,
             stores: stores.clone(),
@@ -534,6 +546,14 @@ impl NeedCallout {
         auth.judge(self.inputs, Some(self.waited), now, None)
     }
 
+    /// As [`Self::resume`], and says how it came about.
+    pub fn resume_traced(self, auth: &mut Authenticator, now: UnixTime) -> (Step, Trace) {
+        let mut trace = self.inputs.trace();
+        let verdicts = Some(&mut trace.verdicts);
+        let step = auth.judge(self.inputs, Some(self.waited), now, verdicts);
+        (step, trace)
+    }
+
     /// Refuses the request without waiting on: the host can't hold it, or has lost it.
     pub fn abandon(self, auth: &mut Authenticator, code: Code, now: UnixTime) -> Step {
         Step::Done(self.refused(auth, code, now))
@@ -547,7 +567,7 @@ impl NeedCallout {
     ) -> Option<crate::audit::AuditLine> {
         match self.refused(auth, Code::Cancelled, now) {
             Decision::Deny(denial) => denial.audit,
-            Decision::Allow(_) | Decision::Limited(_) => None,
+            Decision::Allow(_) | Decision::Limited(_) | Decision::Serve(_) => None,
         }
     }
 

@@ -27,10 +27,12 @@ pub enum Step {
 pub enum Decision {
     /// Forward it, changed as said.
     Allow(Allow),
-    /// Answer it here.
+    /// Answer it here: refused.
     Deny(Denial),
     /// Forward it if its key's bucket has a request left.
     Limited(Box<Limited>),
+    /// Answer it here: it asks for something public of the filter's own. No audit event.
+    Serve(Served),
 }
 
 /// A request that goes on to its upstream.
@@ -95,7 +97,20 @@ impl Limited {
     }
 }
 
-/// A request that is answered by the filter.
+/// A request that is answered by the filter and concerns no agent.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// 200, 204 or 405.
+    pub status: u16,
+    /// Response headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// The body, empty for none. A host leaves it out for `HEAD`.
+    pub body: String,
+    /// What to count.
+    pub tally: Tally,
+}
+
+/// A request that is refused.
 #[derive(Debug)]
 pub struct Denial {
     /// 401, 403, 413, 429 or 503.

@@ -49,6 +49,11 @@ fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|o| !o.is_empty())
 }
 
+/// Whether a field name is this (lower-case) one, `_` counting as `-`.
+pub(crate) fn spelled_like(name: &[u8], ours: &str) -> bool {
+    name.len() == ours.len() && starts_like(name, ours)
+}
+
 fn starts_like(name: &[u8], prefix: &str) -> bool {
     name.len() >= prefix.len()
         && name.iter().zip(prefix.bytes()).all(|(n, p)| {

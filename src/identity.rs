@@ -1,5 +1,14 @@
 //! Who a caller was proven to be.
 
+/// Octets of one part of an identity. E-mail addresses end at 254, ARNs and URLs at about 2,000; what is longer is
+/// nobody's name, and would be copied into headers and logs.
+const MAX_PART: usize = 2048;
+
+/// Not empty, not endless, and free of control characters: a newline in a claim must not become a header of its own.
+pub(crate) fn is_part(s: &str) -> bool {
+    (1..=MAX_PART).contains(&s.len()) && !s.chars().any(char::is_control)
+}
+
 /// A caller, proven by a provider. Only providers of this crate make one; there is no other way
 /// to get past the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +36,14 @@ impl Identity {
     /// The workspace.
     pub fn workspace_id(&self) -> Option<&str> {
         self.workspace_id.as_deref()
+    }
+    /// Bytes of its texts.
+    pub(crate) fn weight(&self) -> usize {
+        let parts = [&self.email, &self.org_id, &self.workspace_id];
+        let parts = parts.into_iter().flatten().chain(&self.groups);
+        parts.fold(self.user_id.len(), |sum, part| {
+            sum.saturating_add(part.len())
+        })
     }
     /// The groups, in the issuer's order.
     pub fn groups(&self) -> &[String] {

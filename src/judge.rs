@@ -1,16 +1,20 @@
 //! The chain: one request, one policy, one decision.
 
+mod http_verifier;
+
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use self::http_verifier::{OrgNamed, orgs_named};
 use crate::answer;
 use crate::apikey::KeyId;
 use crate::apikey::bucket::RateLimit;
 use crate::apikey::failures::Source;
 use crate::audit::{AuditLine, Envelope, Fail, SCHEMA_VERSION, Ts, Verify};
 use crate::authenticator::{Live, Stores, Waited};
+use crate::claims::Claims;
 use crate::credential::{Credential, TokenKind, looks_like_jwt};
-use crate::decision::{Allow, Decision, Denial, Limited};
+use crate::decision::{Allow, Decision, Denial, Limited, Served};
 use crate::hygiene::{self, Cleansing};
 use crate::identity::Identity;
 use crate::jose::verify::SignatureVerifier;
@@ -19,7 +23,7 @@ use crate::lookup::{self, Finding, LookupId, NotAsked, Question, Scope};
 use crate::metrics::{Cache, Outcome, Tally};
 use crate::policy::{ApiKeyPolicy, AwsSigV4Policy, KeyOrigin, Policy, Provider, ProviderKind};
 use crate::provider::api_key::{self, KeyAnswer};
-use crate::provider::jwt::{NoProof, Ownership, Presented};
+use crate::provider::jwt::{NoProof, Ownership, Presented, claims_of_unsupported};
 use crate::provider::sigv4::{BodyProof, Judgement};
 use crate::provider::{Answer, Awaited, static_token};
 use crate::reason::Code;
@@ -44,6 +48,12 @@ pub(crate) struct Inputs<'a> {
     source: Option<Source>,
     cleansing: Cleansing,
     skip: bool,
+    /// The answer, where it asks for something of the filter's own.
+    served: Option<Served>,
+    /// The path that a challenge may name; `None` where challenges name none.
+    challenged: Option<Cow<'a, str>>,
+    /// The organisations it names to the verifiers of the chain.
+    orgs: Vec<(usize, OrgNamed<'a>)>,
     agent: Option<Rc<str>>,
     credential: Result<Credential<'a>, Code>,
 }
@@ -63,18 +73,24 @@ impl<'a> Inputs<'a> {
             p if p.len() <= MAX_AUDIT_PATH => p,
             p => Cow::Owned(p.chars().take(MAX_AUDIT_PATH / 4).collect()),
         };
+        let metadata = policy.resource_metadata.as_ref();
+        // Only a path that is written canonically may be skipped or answered: a server that decodes `%2e` or cleans
+        // up `//` differently from us would otherwise serve something else without a credential.
+        let plain = canonical
+            .as_deref()
+            .filter(|canonical| canonical.as_bytes() == raw_path);
         Self {
             method: String::from_utf8_lossy(head.method),
-            // Only a path that is written canonically may be skipped: a server that decodes `%2e` or cleans
-            // up `//` differently from us would otherwise serve something else without a credential.
-            skip: canonical.as_deref().is_some_and(|c| {
-                c.as_bytes() == raw_path
-                    && policy
-                        .skip
-                        .iter()
-                        .any(|s| s.path == c && s.method.as_bytes() == head.method)
+            skip: plain.is_some_and(|path| {
+                policy
+                    .skip
+                    .iter()
+                    .any(|s| s.path == path && s.method.as_bytes() == head.method)
             }),
+            served: metadata.and_then(|m| m.serve(head.method, plain?)),
+            orgs: orgs_named(policy, head),
             agent: policy.agent.resolve(head, canonical.as_deref()),
+            challenged: canonical.filter(|_| metadata.is_some_and(|m| m.per_path)),
             path,
             request_id: head
                 .only_value("x-request-id")
@@ -105,6 +121,13 @@ impl<'a> Inputs<'a> {
             source: self.source,
             cleansing: self.cleansing,
             skip: self.skip,
+            served: self.served,
+            challenged: self.challenged.map(own),
+            orgs: self
+                .orgs
+                .into_iter()
+                .map(|(i, named)| (i, named.map(|org| org.map(own))))
+                .collect(),
             agent: self.agent,
             credential: self.credential.map(Credential::into_owned),
         }
@@ -184,12 +207,17 @@ enum Jwt<'t> {
     Faulty(Code),
     /// With the index of the provider that owns it, if any.
     Read(Presented<'t>, Option<usize>),
+    /// Signed as no provider of JWTs accepts, and of an issuer that none of them has: left to a verifier.
+    Foreign,
 }
 
 impl<'j> Judge<'j> {
     /// The decision, or what it has to wait for.
     pub(crate) fn run(mut self, inputs: &Inputs<'_>) -> Result<Decision, Wait> {
         let policy = &self.live.policy;
+        if let Some(served) = &inputs.served {
+            return Ok(Decision::Serve(served.clone()));
+        }
         if inputs.skip {
             return Ok(self.allow(inputs, Outcome::Skipped, Known::default()));
         }
@@ -375,6 +403,22 @@ impl<'j> Judge<'j> {
                     }
                 }
                 ProviderKind::Oidc(_) | ProviderKind::SigV4(_) => (Answer::NotForMe, None),
+                ProviderKind::HttpVerifier(policy) => {
+                    if self.live.judges_jwts && looks_like_jwt(token) && matches!(jwt, Jwt::Unread)
+                    {
+                        jwt = self.read(token, known);
+                    }
+                    match &jwt {
+                        // Refused whatever the order: a mangled token of another provider must not become a way to this one.
+                        Jwt::Faulty(code) => (Answer::Refused(*code), None),
+                        Jwt::Read(_, Some(_)) => (Answer::NotForMe, None),
+                        _ if self.is_anothers(token) => (Answer::NotForMe, None),
+                        _ => {
+                            let answer = self.http_verifier(policy, i, token, inputs, known);
+                            (answer, Some(provider))
+                        }
+                    }
+                }
             };
             self.note(i, &answer);
             if !matches!(answer, Answer::NotForMe) {
@@ -388,25 +432,20 @@ impl<'j> Judge<'j> {
     fn read<'t>(&mut self, token: &'t str, known: &mut Known<'j>) -> Jwt<'t> {
         let policy = &self.live.policy;
         match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
+            Err(Code::UnsupportedAlgorithm)
+                if self.live.asks_verifier
+                    && claims_of_unsupported(token, &policy.limits)
+                        .is_some_and(|claims| owner(policy, &claims).is_none()) =>
+            {
+                Jwt::Foreign
+            }
             Err(code) => Jwt::Faulty(code),
             Ok(presented) => {
                 let claims = presented.unproven();
                 if policy.audit.unproven_subject {
                     known.unproven_subject = claims.subject().map(str::to_owned);
                 }
-                // Of several providers with this issuer the first whose audience matches owns the token; when
-                // none matches, the first one says so.
-                let mut owner = None;
-                let mut strongest = Ownership::None;
-                for (i, provider) in policy.providers.iter().enumerate() {
-                    let claim = provider
-                        .kind
-                        .jwt_rules()
-                        .map_or(Ownership::None, |rules| rules.ownership(claims));
-                    if claim > strongest {
-                        (owner, strongest) = (Some(i), claim);
-                    }
-                }
+                let owner = owner(policy, claims);
                 Jwt::Read(presented, owner)
             }
         }
@@ -606,6 +645,8 @@ impl<'j> Judge<'j> {
                 known.detail = detail;
                 Answer::Refused(code)
             }
+            // No other question has an id of this scope.
+            Ok(_) => Answer::Unavailable(Code::LookupUnavailable, self.now),
         }
     }
 
@@ -788,7 +829,11 @@ impl<'j> Judge<'j> {
             .line()
         };
         let retry_after = known.retry_at.map(|at| at.since(self.now));
-        let response = answer::response(code, policy.unavailable_status, retry_after, &request_id);
+        let mut response =
+            answer::response(code, policy.unavailable_status, retry_after, &request_id);
+        if let Some(metadata) = &policy.resource_metadata {
+            response.add_to_challenge(&metadata.challenge(inputs.challenged.as_deref()));
+        }
         Denial {
             status: response.status,
             headers: response.headers,
@@ -817,6 +862,23 @@ impl<'j> Judge<'j> {
             None => Cow::Owned(format!("{:016x}-{}", self.stores.seed, self.stores.seq)),
         }
     }
+}
+
+/// The provider that a token's claims make the one to judge it. Of several with this issuer the first whose audience matches;
+/// when none matches, the first one says so.
+fn owner(policy: &Policy, claims: &Claims) -> Option<usize> {
+    let mut owner = None;
+    let mut strongest = Ownership::None;
+    for (i, provider) in policy.providers.iter().enumerate() {
+        let claim = provider
+            .kind
+            .jwt_rules()
+            .map_or(Ownership::None, |rules| rules.ownership(claims));
+        if claim > strongest {
+            (owner, strongest) = (Some(i), claim);
+        }
+    }
+    owner
 }
 
 /// Group names as one header value: separated by commas, with `%` and `,` in a name percent-encoded, so that no name

@@ -31,6 +31,7 @@ pub mod policy;
 pub mod provider;
 pub mod reason;
 pub mod request;
+pub mod resource_metadata;
 pub mod sigv4;
 pub mod time;
 pub mod tokens;

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::callout::{Callout, CalloutReply};
 use crate::generations::{Bounds, Generations};
+use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::provider::aws::CallerIdentity;
 use crate::reason::Code;
@@ -69,6 +70,16 @@ impl Scope {
         hash.update(credential);
         LookupId(hash.finalize().into())
     }
+
+    /// The id of a question about a credential in several parts, or about more than the credential.
+    pub fn id_of(&self, parts: &[&str]) -> LookupId {
+        let mut hash = Sha256::new_with_prefix(self.digest);
+        for part in parts {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        LookupId(hash.finalize().into())
+    }
 }
 
 /// One question about one credential: SHA-256 over the scope and the whole credential.
@@ -117,6 +128,8 @@ pub enum Failure {
 pub enum Finding {
     /// AWS STS says who signed.
     Caller(Rc<CallerIdentity>),
+    /// A verifier says who it is.
+    Identity(Rc<Identity>),
     /// Whoever was asked refuses the credential, with what it said about why, for the audit log.
     Refused(Code, Option<Rc<str>>),
 }
@@ -126,6 +139,7 @@ impl Finding {
         ENTRY_BYTES
             + match self {
                 Self::Caller(caller) => caller.weight(),
+                Self::Identity(identity) => identity.weight(),
                 Self::Refused(_, detail) => detail.as_deref().map_or(0, str::len),
             }
     }

@@ -43,6 +43,7 @@ macro_rules! metrics {
 
 metrics! {
     Skipped: Counter "portcullis.skipped", "Requests let through by a skip rule.";
+    ResourceMetadata: Counter "portcullis.resource_metadata", "Requests for the protected-resource metadata, answered by the filter.";
     TokenCacheHit: Counter "portcullis.token_cache.hit", "Tokens whose signature had been verified before.";
     TokenCacheMiss: Counter "portcullis.token_cache.miss", "Tokens whose signature had to be verified.";
     TokenCacheFailedHit: Counter "portcullis.token_cache.failed_hit", "Tokens refused because the same one had just failed.";
@@ -61,6 +62,13 @@ metrics! {
     AuditDropped: Counter "portcullis.audit.dropped", "Audit events that could not be handed to a sink.";
 }
 
+impl Id {
+    /// The dotted name.
+    pub fn name(self) -> &'static str {
+        LIST.get(self as usize).map_or("", |m| m.name)
+    }
+}
+
 /// What a judged request counts as.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tally {
@@ -77,6 +85,8 @@ pub struct Tally {
 pub enum Outcome {
     /// A skip rule let it through.
     Skipped,
+    /// Asked for the protected-resource metadata, and got it.
+    ResourceMetadata,
     /// Let through with an identity.
     Allowed,
     /// Let through without credential, because `auth.required` is false.
@@ -126,10 +136,8 @@ impl Tally {
     pub fn counter_name(&self) -> String {
         let provider = self.provider.as_deref().unwrap_or("none");
         match self.outcome {
-            Outcome::Skipped => LIST
-                .get(Id::Skipped as usize)
-                .map_or("", |m| m.name)
-                .to_owned(),
+            Outcome::Skipped => Id::Skipped.name().to_owned(),
+            Outcome::ResourceMetadata => Id::ResourceMetadata.name().to_owned(),
             Outcome::Allowed => format!("portcullis.requests.{provider}.allow.ok"),
             Outcome::Anonymous => format!("portcullis.requests.{provider}.allow.anonymous"),
             Outcome::Denied(code) => {

@@ -17,6 +17,8 @@ use crate::jose::jwks::KeySet;
 use crate::limits::Limits;
 use crate::lookup::Scope;
 use crate::provider::jwt::JwtRules;
+use crate::provider::static_token;
+use crate::resource_metadata::ResourceMetadata;
 
 /// Everything a request is judged by.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Policy {
     pub providers: Vec<Provider>,
     /// Requests that need no credential.
     pub skip: Vec<SkipRule>,
+    /// What clients are told about who issues tokens (RFC 9728).
+    pub resource_metadata: Option<ResourceMetadata>,
     /// 503 or 401: the status while a provider can't be reached.
     pub unavailable_status: u16,
     /// How a request names its agent.
@@ -89,6 +93,8 @@ pub enum ProviderKind {
     SigV4(Box<SigV4Policy>),
     /// API keys.
     ApiKey(Box<ApiKeyPolicy>),
+    /// Tokens that a service of the operator's own is asked about.
+    HttpVerifier(Box<HttpVerifierPolicy>),
 }
 
 impl ProviderKind {
@@ -100,6 +106,7 @@ impl ProviderKind {
             Self::AwsSigV4(_) => "aws_sigv4",
             Self::SigV4(_) => "sigv4",
             Self::ApiKey(_) => "api_key",
+            Self::HttpVerifier(_) => "http_verifier",
         }
     }
 
@@ -107,7 +114,21 @@ impl ProviderKind {
     pub(crate) fn jwt_rules(&self) -> Option<&dyn JwtRules> {
         match self {
             Self::Oidc(oidc) => Some(&**oidc),
-            Self::StaticToken(_) | Self::AwsSigV4(_) | Self::SigV4(_) | Self::ApiKey(_) => None,
+            Self::StaticToken(_)
+            | Self::AwsSigV4(_)
+            | Self::SigV4(_)
+            | Self::ApiKey(_)
+            | Self::HttpVerifier(_) => None,
+        }
+    }
+
+    /// Whether a token that is no JWT is this provider's by its looks alone, so that nobody else should see it.
+    pub(crate) fn recognises(&self, token: &str) -> bool {
+        match self {
+            Self::StaticToken(policy) => static_token::knows(policy, token),
+            Self::AwsSigV4(policy) => policy.prefix_of(token).is_some(),
+            // An API key is told apart before the chain: nobody but its provider is asked.
+            Self::Oidc(_) | Self::SigV4(_) | Self::ApiKey(_) | Self::HttpVerifier(_) => false,
         }
     }
 }
@@ -242,6 +263,25 @@ pub struct AwsSigV4Policy {
     pub max_token_expires: Duration,
     /// Leeway for the time of signing.
     pub clock_skew: Duration,
+    /// Names what is asked: two providers that ask the same share the answers.
+    pub scope: Scope,
+}
+
+/// `http_verifier`: who is asked about a token, and how.
+#[derive(Debug)]
+pub struct HttpVerifierPolicy {
+    /// Where tokens are sent to.
+    pub url: Url,
+    /// The `org_id` that is asked for when the request names none.
+    pub default_org: Option<String>,
+    /// The headers (lower case) that a request may name its `org_id` by.
+    pub org_headers: Vec<String>,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long a good answer is remembered.
+    pub cache_ttl: Duration,
+    /// How long a refusal is remembered.
+    pub negative_cache_ttl: Duration,
     /// Names what is asked: two providers that ask the same share the answers.
     pub scope: Scope,
 }

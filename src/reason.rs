@@ -122,6 +122,8 @@ codes! {
     ForeignStsEndpoint = "foreign_sts_endpoint" in Rejected;
     /// The presigned request does not sign the header that binds it to this audience, and `require_audience` is set.
     MissingAudience = "missing_audience" in Rejected;
+    /// The request's organisation header names another organisation than the verifier does for its caller, or several.
+    OrgMismatch = "org_mismatch" in Rejected;
     /// Whoever had to be asked about the credential says that it is not genuine, or not valid; `detail` has their error code.
     RejectedUpstream = "rejected_upstream" in Rejected;
 

@@ -100,10 +100,12 @@ fn explain(args: &Args) -> Result<(String, bool), String> {
         fetch::run(&mut auth, now, &mut say);
     }
     let (mut step, mut trace) = request.with_head(|head| auth.begin_traced(head, now));
-    if args.online && matches!(step, Step::NeedCallout(_)) {
-        // An unknown `kid` asks for a newer set.
+    if args.online
+        && let Step::NeedCallout(need) = step
+    {
+        // An unknown `kid` asks for a newer set; STS or a verifier is asked about the token.
         fetch::run(&mut auth, now, &mut say);
-        (step, trace) = request.with_head(|head| auth.begin_traced(head, now));
+        (step, trace) = need.resume_traced(&mut auth, now);
     }
     if let Step::NeedBody(mut need) = step {
         // Its signature covers the body.
@@ -383,6 +385,12 @@ impl Story<'_> {
                 ));
             }
             ProviderKind::ApiKey(keys) => say(format!("{} keys are known", keys.keys.len())),
+            ProviderKind::HttpVerifier(verifier) => {
+                say(format!(
+                    "asks {} about tokens that no other provider recognises",
+                    verifier.url
+                ));
+            }
         }
         say(match verdict {
             Verdict::NotForMe => "not for me: the next provider is asked".to_owned(),
@@ -390,6 +398,9 @@ impl Story<'_> {
             Verdict::Unavailable(code) => format!("unavailable: {}", words(*code)),
             Verdict::Waits if matches!(provider.kind, ProviderKind::AwsSigV4(_)) => {
                 "waits for what STS says about the token: ask it with --online".to_owned()
+            }
+            Verdict::Waits if matches!(provider.kind, ProviderKind::HttpVerifier(_)) => {
+                "waits for the verifier: ask it with --online, which sends it the token".to_owned()
             }
             Verdict::Waits => {
                 "waits for the issuer's keys: give them with --jwks ISSUER=FILE, or fetch them with --online".to_owned()
@@ -539,6 +550,18 @@ fn decision_of(decision: Decision, out: &mut String) -> bool {
             for (name, value) in &allow.set {
                 let _ = writeln!(out, "  set        {name}: {value}");
             }
+            true
+        }
+        Decision::Serve(served) => {
+            let _ = writeln!(
+                out,
+                "decision     {}, answered by the filter",
+                served.status
+            );
+            for (name, value) in &served.headers {
+                let _ = writeln!(out, "  {name}: {value}");
+            }
+            let _ = writeln!(out, "  {}", served.body);
             true
         }
         Decision::Deny(denial) => {

@@ -47,12 +47,17 @@ fn send(callout: &Callout, url: &str) -> Result<Response, (CalloutFailure, Strin
         .http_status_as_error(false)
         .build()
         .into();
-    let mut request = agent.get(url);
+    let mut request = ureq::http::Request::builder()
+        .method(callout.method)
+        .uri(url);
     for (name, value) in &callout.headers {
         request = request.header(name, value);
     }
-    let mut response = request
-        .call()
+    let request = request
+        .body(callout.body.as_slice())
+        .map_err(|e| (CalloutFailure::NotSent, e.to_string()))?;
+    let mut response = agent
+        .run(request)
         .map_err(|e| (CalloutFailure::NoResponse, e.to_string()))?;
     let headers = response
         .headers()

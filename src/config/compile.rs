@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use super::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
 use super::key_records;
-use super::provider::TakenPrefixes;
+use super::provider::{Settings, TakenPrefixes};
 use super::raw::{
-    AgentConfig, AgentFactsConfig, AuthConfig, CalloutConfig, Config, LimitsConfig, Sink,
+    AgentConfig, AgentFactsConfig, AuthConfig, CalloutConfig, Config, LimitsConfig, ProviderConfig,
+    Sink,
 };
 use super::read::{Errors, Many, Path, Span};
 use crate::agent::is_agent_name;
@@ -186,6 +187,11 @@ impl Compiler<'_> {
             Some(auth) => self.auth(auth, config.agent.is_some(), &root.key("auth")),
             None => (Vec::new(), Vec::new()),
         };
+        let resource_metadata = auth.and_then(|auth| {
+            let at = root.key("auth");
+            let written = auth.resource_metadata.as_ref()?;
+            written.compile(auth, &at.key("resource_metadata"), self)
+        });
         let callouts = self.callouts(config.callouts.as_ref(), &root.key("callouts"));
         let identity = self.identity(config);
         let audit = self.audit(config);
@@ -198,6 +204,7 @@ impl Compiler<'_> {
             required: auth.required.unwrap_or(true),
             providers,
             skip,
+            resource_metadata,
             unavailable_status: auth.unavailable_status.map_or(503, |s| s.0),
             agent: agent?,
             agents,
@@ -225,6 +232,7 @@ impl Compiler<'_> {
             self.error_after(&at_providers, Problem::EmptyList);
         }
         let names = self.names(auth, &at_providers);
+        self.never_asked(listed.map_or(&[], Vec::as_slice), &at_providers);
         let mut providers = Vec::new();
         for (i, (config, name)) in listed.into_iter().flatten().zip(names).enumerate() {
             let at = at_providers.index(i);
@@ -256,6 +264,19 @@ impl Compiler<'_> {
             }
         }
         (providers, skip)
+    }
+
+    /// A verifier takes whatever reaches it, so a second one can't be reached.
+    fn never_asked(&mut self, providers: &[ProviderConfig], at: &Path<'_>) {
+        let is_verifier = |p: &ProviderConfig| matches!(p.settings, Settings::HttpVerifier(_));
+        let mut verifiers = (0..).zip(providers).filter(|(_, p)| is_verifier(p));
+        if let Some((first, _)) = verifiers.next() {
+            let first = at.index(first).to_string();
+            for (i, _) in verifiers {
+                let first = first.clone();
+                self.error(&at.index(i), Problem::NeverAsked { first });
+            }
+        }
     }
 
     /// A name for each provider: the written one, else the type, else the type with a number.

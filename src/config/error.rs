@@ -44,8 +44,6 @@ pub enum Problem {
         /// What is known here.
         known: &'static [&'static str],
     },
-    /// A key or block of the design that this version does not have.
-    NotOffered,
     /// A provider type that this version does not have.
     UnknownProvider {
         /// The type as written, shortened.
@@ -211,6 +209,13 @@ pub enum Problem {
     },
     /// A pepper that can be guessed.
     ShortPepper,
+    /// Not a scope of OAuth 2.0.
+    BadScope,
+    /// A provider that nothing is left for.
+    NeverAsked {
+        /// The provider that takes everything.
+        first: String,
+    },
 }
 
 /// What is wrong with an agent template.
@@ -282,6 +287,10 @@ pub enum Hazard {
     NoKeys,
     /// API keys for groups of agents, and no agent is in a group.
     NoAgentsForKeys,
+    /// A resource that clients would send tokens to without TLS.
+    PlainHttpResource,
+    /// A verifier asked without TLS by the URL's scheme.
+    PlainHttpVerifier,
 }
 
 impl fmt::Display for ConfigError {
@@ -335,7 +344,6 @@ impl fmt::Display for Problem {
             Self::UnknownKey { nearest: None, known } => {
                 write!(f, "unknown key; known here: {}", known.join(", "))
             }
-            Self::NotOffered => f.write_str("is not offered by this version; remove it"),
             Self::UnknownProvider { written, nearest, offered } => {
                 write!(f, "this version does not offer the provider type `{written}`; ")?;
                 match nearest {
@@ -428,6 +436,11 @@ impl fmt::Display for Problem {
             Self::NoPepper { id } => write!(f, "the key {id} has a peppered digest; set `pepper_env`"),
             Self::NoBirth { id } => write!(f, "the key {id} has no `created_at`, so `max_ttl` can't be applied to it"),
             Self::ShortPepper => f.write_str("the variable holds fewer than 16 bytes, which can be guessed"),
+            Self::BadScope => f.write_str("is not a scope: visible ASCII characters without spaces, `\"` and `\\`"),
+            Self::NeverAsked { first } => write!(
+                f,
+                "would never be asked: {first} takes every token that no other provider recognises; keep one of the two"
+            ),
             Self::BadAuthority => f.write_str("must be `host` or `host:port`, in lower case and without a scheme"),
         }
     }
@@ -489,6 +502,10 @@ impl fmt::Display for Hazard {
             Self::NoKeys => f.write_str("has no key, so it lets nobody in; `portcullis key create` makes one"),
             Self::NoAgentsForKeys => f.write_str(
                 "there are keys for a workspace, an organisation or a user's agents, and no agent belongs to one; they get 403 everywhere",
+            ),
+            Self::PlainHttpResource => f.write_str("is plain http: clients should send no token to it, and careful ones will not"),
+            Self::PlainHttpVerifier => f.write_str(
+                "is plain http: whoever sits between sees callers' tokens and can say who a caller is, unless the proxy's cluster adds TLS",
             ),
             Self::ForwardsCredentials => f.write_str("every agent behind this proxy can use its callers' credentials elsewhere"),
         }

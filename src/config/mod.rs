@@ -18,6 +18,7 @@ mod key_set;
 mod provider;
 mod raw;
 mod read;
+mod resource_metadata;
 #[cfg(feature = "schema")]
 mod schema;
 
@@ -35,7 +36,8 @@ pub use self::raw::{
     LimitsConfig, ProviderConfig, Sink, UnavailableStatus,
 };
 use self::read::{Errors, Path, Read};
-pub use self::read::{Many, NotOffered, Secret, Span};
+pub use self::read::{Many, Secret, Span};
+pub use self::resource_metadata::{BearerMethod, ResourceMetadataConfig};
 #[cfg(feature = "schema")]
 pub use self::schema::{markdown, schema};
 use crate::policy::Policy;

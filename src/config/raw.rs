@@ -11,8 +11,9 @@ use super::crypto::CryptoConfig;
 use super::error::Problem;
 use super::provider::Settings;
 use super::read::{
-    Errors, Many, NotOffered, Path, Read, Span, field, nearest, object, refuse_unknown, wrong_type,
+    Errors, Many, Path, Read, Span, field, nearest, object, refuse_unknown, wrong_type,
 };
+use super::resource_metadata::ResourceMetadataConfig;
 
 object! {
     /// The plugin configuration of Portcullis.
@@ -53,9 +54,8 @@ object! {
         skip: Many<String>,
         /// The status while a provider can't be reached: 503, or 401 for callers that expect that.
         unavailable_status: UnavailableStatus = 503,
-        /// Protected-resource metadata (RFC 9728); not offered by this version.
-        #[cfg_attr(feature = "schema", schemars(skip))]
-        resource_metadata: NotOffered,
+        /// Protected-resource metadata (RFC 9728), served by the filter and named in the challenge of every 401.
+        resource_metadata: ResourceMetadataConfig,
     }
 }
 

@@ -439,18 +439,6 @@ impl Read for Secret {
     }
 }
 
-/// A value of the design that this version does not have.
-#[derive(Clone, Copy, Debug)]
-pub enum NotOffered {}
-
-impl Read for NotOffered {
-    const EXPECTED: &'static str = "nothing";
-    fn read(_: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {
-        errors.push(at, Problem::NotOffered);
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

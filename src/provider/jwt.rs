@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use crate::claims::Claims;
 use crate::identity::Identity;
+use crate::jose::base64url;
 use crate::jose::json::parse_strict;
 use crate::jose::jwks::KeySet;
 use crate::jose::jws::{JwsError, UntrustedJws, VerifyError};
@@ -140,6 +141,14 @@ impl<'a> Presented<'a> {
             }
         }
     }
+}
+
+/// What a token says that is shaped like a JWS and signed as nobody here accepts: for seeing whose it claims to be.
+pub(crate) fn claims_of_unsupported(token: &str, limits: &Limits) -> Option<Claims> {
+    let payload = token.split('.').nth(1)?;
+    let payload = base64url::decode(payload.as_bytes()).ok()?;
+    let payload = parse_strict(&payload, limits.jose().json_depth).ok()?;
+    Claims::from_json(payload).ok()
 }
 
 fn no_proof(error: &VerifyError, kid: Option<&str>) -> NoProof {

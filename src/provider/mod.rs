@@ -2,6 +2,7 @@
 
 pub mod api_key;
 pub mod aws;
+pub mod http_verifier;
 pub mod jwt;
 pub mod oidc;
 pub mod sigv4;

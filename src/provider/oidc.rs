@@ -4,16 +4,12 @@ use serde_json::Value;
 
 use crate::claims::Claims;
 use crate::glob::Globs;
-use crate::identity::Identity;
+use crate::identity::{Identity, is_part};
 use crate::policy::{ClaimPath, KeyOrigin, OidcPolicy};
 use crate::provider::jwt::{JwtRules, Ownership};
 use crate::reason::Code;
 use crate::time::UnixTime;
 use crate::tokens::VerifiedToken;
-
-/// Octets of one part of an identity. E-mail addresses end at 254, ARNs and URLs at about 2,000; what is longer is
-/// nobody's name, and would be copied into headers and logs.
-const MAX_PART: usize = 2048;
 
 impl JwtRules for OidcPolicy {
     fn keys(&self) -> &KeyOrigin {
@@ -155,11 +151,6 @@ impl OidcPolicy {
             groups: groups.into_iter().filter(|g| is_part(g)).collect(),
         })
     }
-}
-
-/// Not empty, not endless, and free of control characters: a newline in a claim must not become a header of its own.
-fn is_part(s: &str) -> bool {
-    (1..=MAX_PART).contains(&s.len()) && !s.chars().any(char::is_control)
 }
 
 /// A string, number or boolean matches by its text; an array when one of its elements does.

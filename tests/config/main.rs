@@ -10,6 +10,8 @@
 
 mod api_keys;
 mod aws_sigv4;
+mod http_verifier;
+mod resource_metadata;
 mod sigv4;
 
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
@@ -366,7 +368,7 @@ fn providers() {
         ),
         (
             json!({"providers": [{"type": "kerberos", "settings": {"region": "eu-west-1"}}]}),
-            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4, api_key",
+            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4, api_key, http_verifier",
         ),
         (
             json!({"providers": [{"type": "static-tokens", "settings": {}}]}),
@@ -382,10 +384,6 @@ fn providers() {
             format!("{SETTINGS}.issuer: is required"),
             format!("{SETTINGS}.audience: is required")
         ]
-    );
-    assert_eq!(
-        errors(&with_auth("resource_metadata", json!({}))),
-        ["auth.resource_metadata: is not offered by this version; remove it"]
     );
 }
 

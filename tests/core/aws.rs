@@ -14,7 +14,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 use crate::support::*;
 
 const HOST: &str = "sts.eu-west-1.amazonaws.com";
-const ALICE: &str = "arn:aws:iam::123456789012:user/alice";
+pub const ALICE: &str = "arn:aws:iam::123456789012:user/alice";
 const CI: &str = "arn:aws:sts::123456789012:assumed-role/ci/run-7";
 
 fn config(settings: Value) -> Value {
@@ -61,11 +61,11 @@ fn token_of(url: &str) -> String {
     format!("forge-aws-v1.{}", base64url::encode(url.as_bytes()))
 }
 
-fn token_with(changes: Value) -> String {
+pub fn token_with(changes: Value) -> String {
     token_of(&url(changes))
 }
 
-fn answer(arn: &str) -> String {
+pub fn answer(arn: &str) -> String {
     let account = arn.split(':').nth(4).unwrap();
     json!({"GetCallerIdentityResponse": {
         "GetCallerIdentityResult": {"Account": account, "Arn": arn, "UserId": "AIDAEXAMPLE"},

@@ -66,6 +66,7 @@ fn several_providers_in_any_order() {
                     assert_eq!(set(&a, "x-auth-provider"), Some(by));
                     a.tally
                 }
+                portcullis_core::decision::Decision::Serve(_) => panic!("served"),
                 portcullis_core::decision::Decision::Deny(d) => {
                     let code = d.code.as_str();
                     // How exactly a mangled token is mangled is not this test's business.

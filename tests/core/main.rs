@@ -12,8 +12,11 @@
 mod api_keys;
 mod aws;
 mod chain;
+mod http_verifier;
 mod hygiene;
 mod keys;
 mod oidc;
+mod pairs;
+mod resource_metadata;
 mod sigv4;
 mod support;

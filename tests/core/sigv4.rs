@@ -16,11 +16,11 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::support::*;
 
-const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
+pub const SECRET: &str = "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY";
 /// `start()`.
 const DATE: &str = "20270115T080000Z";
 
-fn provider(changes: Value) -> Value {
+pub fn provider(changes: Value) -> Value {
     let mut settings = json!({"service": "agents", "region": "eu-central-1", "max_body_bytes": 100, "credentials": [
         {"access_key_id": "AKIDBOT", "secret_access_key": SECRET, "user_id": "bot", "org_id": "acme"}]});
     for (name, value) in changes.as_object().unwrap() {
@@ -34,7 +34,7 @@ fn bench() -> Bench {
 }
 
 /// Signs a request as [`Bench`] will show it, with the code under test: the published suites hold that to account.
-fn sign(request: Request, key: &str, secret: &str, service: &str, payload: &str) -> Request {
+pub fn sign(request: Request, key: &str, secret: &str, service: &str, payload: &str) -> Request {
     let scope = format!("{key}/20270115/eu-central-1/{service}/aws4_request");
     let request = request.header("x-amz-date", DATE);
     let names: Vec<&str> = request.headers.iter().map(|(n, _)| n.as_str()).collect();
@@ -73,11 +73,11 @@ fn sign(request: Request, key: &str, secret: &str, service: &str, payload: &str)
     request.header("authorization", &authorization)
 }
 
-fn hash(body: &[u8]) -> String {
+pub fn hash(body: &[u8]) -> String {
     hex(&Sha256::digest(body).into())
 }
 
-fn signed(body: &[u8]) -> Request {
+pub fn signed(body: &[u8]) -> Request {
     sign(
         Request::get("/rest/orders?b=2&a=1"),
         "AKIDBOT",

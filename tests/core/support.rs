@@ -110,12 +110,14 @@ impl Bench {
             Decision::Allow(allow) => allow,
             Decision::Deny(denial) => panic!("refused: {}", denial.code),
             Decision::Limited(_) => panic!("limited"),
+            Decision::Serve(served) => panic!("served: {}", served.status),
         }
     }
 
     pub fn deny(&mut self, request: &Request) -> Denial {
         match self.ask(request) {
             Decision::Allow(_) | Decision::Limited(_) => panic!("let in"),
+            Decision::Serve(served) => panic!("served: {}", served.status),
             Decision::Deny(denial) => denial,
         }
     }
@@ -203,6 +205,7 @@ pub fn verdict(decision: Decision) -> &'static str {
         Decision::Allow(_) => "ok",
         Decision::Deny(denial) => denial.code.as_str(),
         Decision::Limited(_) => "limited",
+        Decision::Serve(_) => "served",
     }
 }
 

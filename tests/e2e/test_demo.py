@@ -19,7 +19,7 @@ def test_once():
     done = subprocess.run([sys.executable, RUN, "--once"], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAIL" not in done.stdout
-    assert "All 9 steps went as they should." in done.stdout
+    assert "All 10 steps went as they should." in done.stdout
     assert "\x1b" not in done.stdout, "colours in a log"
     assert "eyJ" not in done.stdout.replace("eyJ…", ""), "a token was printed"
 

@@ -302,6 +302,17 @@ fn carry_out(decision: Decision, moment: &mut Moment<'_>, held: bool) -> Action 
                 host_failure(moment)
             }
         },
+        Decision::Serve(served) => {
+            report(None, Some(&served.tally), moment);
+            let details = "portcullis_resource_metadata";
+            answer(
+                served.status,
+                details,
+                &served.headers,
+                &served.body,
+                moment,
+            )
+        }
         Decision::Allow(allow) => match apply(&allow) {
             Ok(()) => {
                 report(allow.audit, allow.tally.as_ref(), moment);
@@ -339,15 +350,28 @@ fn apply(allow: &Allow) -> Result<(), Status> {
 /// Answers the request on the effective context.
 pub fn deny(denial: Denial, moment: &mut Moment<'_>) -> Action {
     let details = format!("portcullis_{}", denial.code);
-    let headers: Vec<(&str, &str)> = denial
-        .headers
+    report(denial.audit, denial.tally.as_ref(), moment);
+    answer(
+        denial.status,
+        &details,
+        &denial.headers,
+        &denial.body,
+        moment,
+    )
+}
+
+fn answer(
+    status: u16,
+    details: &str,
+    headers: &[(&'static str, String)],
+    body: &str,
+    moment: &Moment<'_>,
+) -> Action {
+    let headers: Vec<(&str, &str)> = headers
         .iter()
         .map(|(name, value)| (*name, value.as_str()))
         .collect();
-    report(denial.audit, denial.tally.as_ref(), moment);
-    if let Err(status) =
-        hostcalls::send_local_response(denial.status, &details, &headers, &denial.body)
-    {
+    if let Err(status) = hostcalls::send_local_response(status, details, &headers, body) {
         // It hangs until a timeout ends it; that is better than letting it through.
         log::critical(format_args!("a request could not be answered: {status}"));
     }

@@ -9,6 +9,7 @@ use crate::policy::ProviderKind;
 
 mod api_key;
 mod aws_sigv4;
+mod http_verifier;
 mod issuers;
 mod oidc;
 mod sigv4;
@@ -17,6 +18,7 @@ mod static_token;
 pub use self::api_key::ApiKeySettings;
 pub(super) use self::api_key::TakenPrefixes;
 pub use self::aws_sigv4::AwsSigV4Settings;
+pub use self::http_verifier::HttpVerifierSettings;
 pub use self::oidc::{ClaimMapConfig, Jwks, OidcSettings};
 pub use self::sigv4::{AccessKeyConfig, SigV4Settings, UnsignedPayload};
 pub use self::static_token::{StaticIdentity, StaticTokenSettings};
@@ -71,6 +73,8 @@ provider_types! {
     "sigv4" => SigV4(SigV4Settings),
     /// Keys known by their digests, each bound to one agent, workspace, organisation or user.
     "api_key" => ApiKey(ApiKeySettings),
+    /// Tokens that a service of the operator's own is asked about.
+    "http_verifier" => HttpVerifier(HttpVerifierSettings),
 }
 
 impl Settings {

@@ -1,4 +1,4 @@
-"""`envoy/envoy.yaml` as users copy it, fitted to this machine: ports, file paths and issuer, nothing else.
+"""`envoy/envoy.yaml` as users copy it, fitted to this machine: ports, file paths, issuer and the proxy's own URL, nothing else.
 
 The demo runs it like that. Tests may go on and replace the plugin's configuration or a setting of the
 connection manager, by name, so that each test shows what it changed.
@@ -81,6 +81,10 @@ class Bootstrap:
         self.plugin["callouts"]["upstreams"] = {authority: "issuer"}
         if scheme == "http":
             self.cluster("issuer").pop("transport_socket", None)
+
+    def resource(self, url):
+        """The URL that callers know the proxy by becomes `url`."""
+        self.plugin["auth"]["resource_metadata"]["resource"] = url
 
     # What only tests change
 

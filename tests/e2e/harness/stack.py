@@ -15,7 +15,7 @@ UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
 def plugin(*providers, **blocks):
     """A plugin configuration with these providers; `skip` and `required` go under `auth:`, the rest on top."""
     auth = {"providers": list(providers)}
-    for name in ("required", "skip", "unavailable_status"):
+    for name in ("required", "skip", "unavailable_status", "resource_metadata"):
         if name in blocks:
             auth[name] = blocks.pop(name)
     blocks.setdefault("agent", {"path": "/rest/{agent}"})
@@ -134,7 +134,7 @@ class Stack:
         elif challenge == "bare":
             # RFC 6750 section 3: no error code when no authentication information was presented.
             assert len(challenges) == 1, challenges
-            assert re.fullmatch(r'Bearer( realm="[^"]*")?', challenges[0]), challenges
+            assert re.fullmatch(r'Bearer(,? (realm|resource_metadata|scope)="[^"]*")*', challenges[0]), challenges
         else:
             assert len(challenges) == 1, challenges
             assert challenges[0].startswith("Bearer "), challenges

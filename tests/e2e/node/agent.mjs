@@ -1,9 +1,9 @@
-// A real A2A agent on a loopback port: it answers with who it was told is calling.
+// A real A2A agent and MCP server on a loopback port: it answers with who it was told is calling.
 //
 //   node agent.mjs [--agent NAME] [--public-url URL]
 //
 // Serves its agent card at /.well-known/agent-card.json, JSON-RPC (A2A 1.0 `SendMessage`, and 0.3
-// `message/send` for older clients) at /rest/NAME, and GET /healthz.
+// `message/send` for older clients) at /rest/NAME, MCP (streamable HTTP) at /rest/NAME/mcp, and GET /healthz.
 // Prints one line of JSON when it is ready: {"port"}.
 //
 // It trusts the x-auth-* headers, as any agent behind the filter may: nobody but the filter can set them.
@@ -14,6 +14,8 @@ import express from 'express';
 import { Role } from '@a2a-js/sdk';
 import { AgentEvent, DefaultRequestHandler, InMemoryTaskStore } from '@a2a-js/sdk/server';
 import { UserBuilder, agentCardHandler, jsonRpcHandler } from '@a2a-js/sdk/server/express';
+import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
+import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 
 const { values: options } = parseArgs({
   options: {
@@ -74,11 +76,27 @@ const whoami = {
   async cancelTask() {},
 };
 
+/** One MCP server a request: nothing is kept between them. */
+async function mcp(request, response) {
+  const server = new McpServer({ name: options.agent, version: '1.0.0' });
+  server.registerTool('whoami', { description: 'Names the caller.' }, async ({ requestInfo }) => {
+    const { headers } = requestInfo;
+    const caller = headers['x-auth-user-id'] || 'nobody';
+    const seen = headers.authorization !== undefined;
+    return { content: [{ type: 'text', text: `Hello ${caller}, this is ${options.agent}.` }], _meta: { authorization_seen: seen } };
+  });
+  const transport = new StreamableHTTPServerTransport({ sessionIdGenerator: undefined });
+  response.on('close', () => { transport.close(); server.close(); });
+  await server.connect(transport);
+  await transport.handleRequest(request, response);
+}
+
 const handler = new DefaultRequestHandler(card, new InMemoryTaskStore(), whoami);
 const app = express();
 app.disable('x-powered-by');
 app.get('/healthz', (_request, response) => { response.type('text').send('ok\n'); });
 app.use('/.well-known/agent-card.json', agentCardHandler({ agentCardProvider: handler, legacyCompat: { enabled: true } }));
+app.all(`${path}/mcp`, mcp);
 app.use(path, jsonRpcHandler({
   requestHandler: handler,
   userBuilder: async (request) => new ProxyUser(request.headers),

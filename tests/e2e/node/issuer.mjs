@@ -4,10 +4,12 @@
 //
 // CONFIG (all members optional; the defaults below are the demo's):
 //   clients    {client_id: {secret, claims}}     the access token's `sub` is the client_id
-//   resources  {resource URI: {audience, alg, ttl}}   what `resource=` at the token endpoint stands for
+//   resources  {resource URI: {audience, alg, ttl, scope}}   what `resource=` at the token endpoint stands for
+//   people     {login: claims}   who may log in with a browser; clients then register themselves (RFC 7591) and
+//              get codes with PKCE. Any password does.
 //
 // Prints one line of JSON when it is ready: {"port", "issuer", "token_endpoint", "jwks_uri"}.
-// Clients ask with `grant_type=client_credentials` and get JWT access tokens (RFC 9068).
+// Clients ask with `grant_type=client_credentials`, or with a code, and get JWT access tokens (RFC 9068).
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { exportJWK, generateKeyPair } from 'jose';
@@ -18,6 +20,7 @@ const ALGORITHMS = ['RS256', 'ES256', 'EdDSA'];
 const config = process.argv[2] ? JSON.parse(readFileSync(process.argv[2], 'utf8')) : {};
 const clients = config.clients ?? {};
 const resources = config.resources ?? {};
+const people = config.people;
 
 // The issuer's name contains its port, so the socket comes first and the provider second.
 const server = createServer();
@@ -43,8 +46,10 @@ const provider = new Provider(issuer, {
   })),
   jwks: { keys },
   enabledJWA: { idTokenSigningAlgValues: ALGORITHMS },
+  scopes: [...new Set(['openid', ...Object.values(resources).flatMap((r) => (r.scope ?? '').split(' '))])].filter(Boolean),
   features: {
-    devInteractions: { enabled: false },
+    devInteractions: { enabled: people !== undefined },
+    registration: { enabled: people !== undefined },
     clientCredentials: { enabled: true },
     resourceIndicators: {
       enabled: true,
@@ -53,7 +58,7 @@ const provider = new Provider(issuer, {
         if (!resource) throw new errors.InvalidTarget();
         return {
           audience: resource.audience ?? uri,
-          scope: '',
+          scope: resource.scope ?? '',
           accessTokenFormat: 'jwt',
           accessTokenTTL: resource.ttl ?? 600,
           jwt: { sign: { alg: resource.alg ?? 'RS256' } },
@@ -62,7 +67,8 @@ const provider = new Provider(issuer, {
     },
   },
   // What the organisation knows about the caller, e.g. `email` or `groups`.
-  extraTokenClaims: (_ctx, token) => clients[token.clientId]?.claims,
+  extraTokenClaims: (_ctx, token) => (token.accountId ? people?.[token.accountId] : clients[token.clientId]?.claims),
+  findAccount: (_ctx, id) => (people && Object.hasOwn(people, id) ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
   ttl: { ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600 },
 });
 server.on('request', provider.callback());
