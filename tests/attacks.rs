@@ -163,6 +163,7 @@ impl Bench {
             Step::Done(Decision::Deny(denial)) => Some(denial.code.as_str()),
             Step::NeedBody(_) => panic!("nobody signs a body here"),
             Step::Done(Decision::Limited(_)) => panic!("nobody presents a key"),
+            Step::Done(Decision::Serve(_)) => panic!("no metadata is configured"),
             Step::NeedCallout(_) => Some("waits"),
         };
         (code, self.verifier.0.get() - before)

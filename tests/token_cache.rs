@@ -312,6 +312,7 @@ fn shown(decision: Decision) -> String {
     };
     match decision {
         Decision::Limited(_) => panic!("nobody presents a key"),
+        Decision::Serve(_) => panic!("no metadata is configured"),
         Decision::Allow(a) => format!("allow {:?} {:?} {}", a.remove, a.set, event(a.audit)),
         Decision::Deny(d) => format!(
             "deny {} {} {:?} {} {}",

@@ -522,6 +522,7 @@ impl Life {
                 }
             }
             Decision::Limited(_) => panic!("nobody presents a key"),
+            Decision::Serve(_) => panic!("no metadata is configured"),
             Decision::Deny(denial) => {
                 assert!(!request.skipped, "a skipped request was refused");
                 assert!(matches!(denial.status, 401 | 403 | 503));

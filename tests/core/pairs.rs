@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::support::*;
-use crate::{aws, sigv4};
+use crate::{api_keys, aws, sigv4};
 
 /// One provider: its entry in a chain, a caller that it lets in, and callers whose credentials are its own to refuse.
 struct Row {
@@ -19,7 +19,7 @@ struct Row {
     bad: fn() -> Vec<(&'static str, Request)>,
 }
 
-const ROWS: [Row; 5] = [
+const ROWS: [Row; 6] = [
     Row {
         provider: || provider(json!({"allowed_subjects": "alice"})),
         good: || bearer(&token(json!({}))),
@@ -100,6 +100,31 @@ const ROWS: [Row; 5] = [
         },
     },
     Row {
+        provider: || {
+            let (_, good) = api_keys::key("gak", 'a', json!({}));
+            let (_, expired) = api_keys::key("gak", 'b', json!({"expires_at": 1_700_000_000}));
+            let (_, other) = api_keys::key("gak", 'c', json!({"scope": {"agent": "hr"}}));
+            json!({"type": "api_key", "settings": {"keys": [good, expired, other]}})
+        },
+        good: || bearer(&key('a')),
+        bad: || {
+            let good = key('a');
+            let cut = good.split_at(good.len() - 1).0;
+            vec![
+                ("malformed", bearer(cut)),
+                ("prefix alone", bearer("gak_")),
+                (
+                    "malformed beside",
+                    Request::get("/rest/orders").header("x-api-key", cut),
+                ),
+                ("expired", bearer(&key('b'))),
+                ("unknown", bearer(&key('d'))),
+                ("another agent's", bearer(&key('c'))),
+                ("two", bearer(&good).header("x-api-key", &good)),
+            ]
+        },
+    },
+    Row {
         provider: || json!({"type": "http_verifier", "settings": {"url": "https://verify.example/"}}),
         good: || bearer("opaque-0123456789"),
         bad: || {
@@ -120,6 +145,11 @@ const ROWS: [Row; 5] = [
         },
     },
 ];
+
+/// A key that is good for the agent `orders`, or not any longer, and such a key that nobody has.
+fn key(letter: char) -> String {
+    api_keys::key("gak", letter, json!({})).0
+}
 
 /// STS refuses such a signature.
 const FORGED: &str = "f";
@@ -142,7 +172,10 @@ fn answer(bench: &mut Bench, callout: &BackgroundCallout) {
 
 /// What becomes of a request, and whose word that is.
 fn outcome(providers: &[Value], request: &Request) -> (&'static str, String) {
-    let mut bench = Bench::new(&json!({"auth": {"providers": providers}}));
+    let mut bench = Bench::new(&json!({
+        "auth": {"providers": providers},
+        "agent": {"path": "/rest/{agent}"},
+    }));
     let mut step = bench.begin(request);
     for _ in 0..4 {
         step = match step {
