@@ -92,6 +92,10 @@ fn in_force(policy: Policy) {
     let now = UnixTime::from_secs(1_800_000_000);
     let (required, skip) = (policy.required, policy.skip.clone());
     let sources = policy.providers.len();
+    let asks_verifier = policy
+        .providers
+        .iter()
+        .any(|p| matches!(p.kind, ProviderKind::HttpVerifier(_)));
     let mut auth = Authenticator::new(policy, Stores::new(1), Rc::new(RustVerifier), now);
     let mut begin = |path: &str, headers: &[(&[u8], &[u8])]| {
         let head = RequestHead {
@@ -104,8 +108,10 @@ fn in_force(policy: Policy) {
         match auth.begin(&head, now) {
             Step::Done(Decision::Allow(_)) => None,
             Step::Done(Decision::Limited(_)) => panic!("nobody presents a key"),
-            Step::Done(Decision::Serve(_)) => {}
+            Step::Done(Decision::Serve(_)) => None,
             Step::Done(Decision::Deny(denial)) => Some(denial.code),
+            // A verifier may be asked about anything.
+            Step::NeedCallout(_) if asks_verifier => Some(Code::LookupUnavailable),
             Step::NeedCallout(_) | Step::NeedBody(_) => {
                 panic!("waits for what no token can prove")
             }

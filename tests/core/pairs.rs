@@ -216,7 +216,7 @@ fn no_order_lets_anybody_in_whom_one_alone_refuses() {
         let provider = (own.provider)();
         let name = provider["type"].as_str().unwrap().to_owned();
         let good = (own.good)();
-        let alone = |request: &Request| outcome(&[provider.clone()], request);
+        let alone = |request: &Request| outcome(std::slice::from_ref(&provider), request);
         assert_eq!(alone(&good), ("ok", name.clone()));
         for (j, other) in ROWS.iter().enumerate() {
             if i == j {
