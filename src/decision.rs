@@ -5,7 +5,7 @@ use std::rc::Rc;
 use crate::audit::AuditLine;
 use crate::authenticator::NeedCallout;
 use crate::body::NeedBody;
-use crate::metrics::Tally;
+use crate::metrics::{self, Tally};
 
 /// Where a request stands.
 #[derive(Debug)]
@@ -40,6 +40,8 @@ pub struct Allow {
     pub audit: Option<AuditLine>,
     /// What to count.
     pub tally: Option<Tally>,
+    /// A counter of its own, for what is worth knowing about a request that was let in.
+    pub count: Option<metrics::Id>,
 }
 
 /// A request that is answered by the filter.

@@ -33,3 +33,12 @@ impl Identity {
         &self.groups
     }
 }
+
+/// Octets of one part of an identity. E-mail addresses end at 254, ARNs and URLs at about 2,000; what is longer is
+/// nobody's name, and would be copied into headers and logs.
+const MAX_PART: usize = 2048;
+
+/// Not empty, not endless, and free of control characters: a newline in a claim must not become a header of its own.
+pub(crate) fn is_part(s: &str) -> bool {
+    (1..=MAX_PART).contains(&s.len()) && !s.chars().any(char::is_control)
+}

@@ -18,6 +18,7 @@ use crate::callout::{Callout, CalloutReply};
 use crate::generations::{Bounds, Generations};
 use crate::limits::Limits;
 use crate::provider::aws::CallerIdentity;
+use crate::provider::azure::graph::DirectoryGroups;
 use crate::reason::Code;
 use crate::time::UnixTime;
 
@@ -117,6 +118,8 @@ pub enum Failure {
 pub enum Finding {
     /// AWS STS says who signed.
     Caller(Rc<CallerIdentity>),
+    /// A directory says in which groups the caller is.
+    Groups(Rc<DirectoryGroups>),
     /// Whoever was asked refuses the credential, with what it said about why, for the audit log.
     Refused(Code, Option<Rc<str>>),
 }
@@ -126,6 +129,7 @@ impl Finding {
         ENTRY_BYTES
             + match self {
                 Self::Caller(caller) => caller.weight(),
+                Self::Groups(groups) => groups.weight(),
                 Self::Refused(_, detail) => detail.as_deref().map_or(0, str::len),
             }
     }

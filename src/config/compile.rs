@@ -9,7 +9,9 @@ use super::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, 
 use super::raw::{AgentConfig, AuthConfig, CalloutConfig, Config, LimitsConfig, Sink};
 use super::read::{Errors, Many, Path, Span};
 use crate::agent::is_agent_name;
+use crate::credential::IAP_ASSERTION;
 use crate::glob::Globs;
+use crate::hygiene::UNSIGNED_IAP;
 use crate::jose::JoseLimits;
 use crate::limits::Limits;
 use crate::policy::{
@@ -360,7 +362,10 @@ impl Compiler<'_> {
         let header = config.agent.as_ref().and_then(|a| a.header.as_ref());
         if let Some(header) = header {
             let header = header.to_ascii_lowercase();
-            if header.starts_with(&identity.header_prefix) || header == "authorization" {
+            if header.starts_with(&identity.header_prefix)
+                || header.starts_with(UNSIGNED_IAP)
+                || matches!(&*header, "authorization" | IAP_ASSERTION)
+            {
                 let agent = Path::ROOT.key("agent");
                 self.error(&agent.key("header"), Problem::ReservedHeader);
             }

@@ -175,6 +175,10 @@ pub enum Problem {
     BadHeaderValue,
     /// An endpoint with a path of its own.
     EndpointWithPath,
+    /// Not the id of a tenant or an application.
+    BadGuid,
+    /// Not the numeric id of a repository or its owner.
+    BadNumericId,
 }
 
 /// What is wrong with an agent template.
@@ -235,6 +239,12 @@ pub enum Hazard {
     AnyAwsPrincipal,
     /// STS asked without TLS by the URL's scheme.
     PlainHttpSts,
+    /// Every Microsoft tenant on earth is let in.
+    AnyTenant,
+    /// Repositories known by names that can pass to others.
+    NamesOnly,
+    /// Repositories of anybody on GitHub.
+    AnyOwner,
 }
 
 impl fmt::Display for ConfigError {
@@ -365,6 +375,8 @@ impl fmt::Display for Problem {
             }
             Self::BadHeaderValue => f.write_str("must be 1 to 256 visible ASCII characters without spaces"),
             Self::EndpointWithPath => f.write_str("must have no path or query: callers sign for the path `/`"),
+            Self::BadGuid => f.write_str("must be an id such as `aaaabbbb-0000-cccc-1111-dddd2222eeee`, not a name or a domain"),
+            Self::BadNumericId => f.write_str("must be a numeric id of at most 20 digits, not a name"),
             Self::BadAuthority => f.write_str("must be `host` or `host:port`, in lower case and without a scheme"),
         }
     }
@@ -416,6 +428,15 @@ impl fmt::Display for Hazard {
             ),
             Self::PlainHttpSts => f.write_str(
                 "is plain http: whoever sits between can say who a caller is, unless the proxy's cluster adds TLS",
+            ),
+            Self::AnyTenant => f.write_str(
+                "every tenant of this cloud is let in, and anybody can make himself one; prefer `allow_multi_tenant` with `allowed_tenants`",
+            ),
+            Self::NamesOnly => f.write_str(
+                "names pass to whoever takes them after a renaming or deletion; add `allowed_owner_ids` or `allowed_repository_ids`",
+            ),
+            Self::AnyOwner => f.write_str(
+                "matches repositories of anybody on GitHub; begin with the owner's name, or add `allowed_owner_ids`",
             ),
             Self::ForwardsCredentials => f.write_str("every agent behind this proxy can use its callers' credentials elsewhere"),
         }

@@ -25,8 +25,9 @@ use sha2::{Digest, Sha256};
 pub use self::crypto::{Backend, CryptoConfig};
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
 pub use self::provider::{
-    AccessKeyConfig, ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings, SigV4Settings,
-    StaticIdentity, StaticTokenSettings, UnsignedPayload,
+    AccessKeyConfig, Authority, AzureAdSettings, ClaimMapConfig, GcpIapSettings,
+    GithubActionsSettings, GroupsMode, Ids, Jwks, KeyUseSetting, OFFERED, OidcSettings, Settings,
+    SigV4Settings, StaticIdentity, StaticTokenSettings, TokenType, UnsignedPayload,
 };
 pub use self::raw::{
     AgentConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig, LimitsConfig,

@@ -1,6 +1,9 @@
 //! Providers: each looks at a credential and answers one of five things.
 
 pub mod aws;
+pub mod azure;
+pub mod gcp_iap;
+pub mod github_actions;
 pub mod jwt;
 pub mod oidc;
 pub mod sigv4;

@@ -10,9 +10,13 @@
 )]
 
 mod aws;
+mod azure;
 mod chain;
+mod gcp_iap;
+mod github;
 mod hygiene;
 mod keys;
 mod oidc;
 mod sigv4;
+mod presets;
 mod support;

@@ -8,13 +8,21 @@ use super::read::{Errors, Path, Read, nearest, shorten};
 use crate::policy::ProviderKind;
 
 mod aws_sigv4;
+mod azure_ad;
+mod common;
+mod gcp_iap;
+mod github_actions;
 mod issuers;
 mod oidc;
 mod sigv4;
 mod static_token;
 
 pub use self::aws_sigv4::AwsSigV4Settings;
-pub use self::oidc::{ClaimMapConfig, Jwks, OidcSettings};
+pub use self::azure_ad::{Authority, AzureAdSettings, GroupsMode, TokenType};
+pub use self::common::Ids;
+pub use self::gcp_iap::GcpIapSettings;
+pub use self::github_actions::GithubActionsSettings;
+pub use self::oidc::{ClaimMapConfig, Jwks, KeyUseSetting, OidcSettings};
 pub use self::sigv4::{AccessKeyConfig, SigV4Settings, UnsignedPayload};
 pub use self::static_token::{StaticIdentity, StaticTokenSettings};
 
@@ -66,6 +74,12 @@ provider_types! {
     "aws_sigv4" => AwsSigV4(AwsSigV4Settings),
     /// Requests signed with AWS Signature Version 4.
     "sigv4" => SigV4(SigV4Settings),
+    /// Access tokens of Microsoft Entra ID (Azure AD).
+    "azure_ad" => AzureAd(AzureAdSettings),
+    /// Assertions of Google's Identity-Aware Proxy.
+    "gcp_iap" => GcpIap(GcpIapSettings),
+    /// ID tokens of GitHub Actions jobs.
+    "github_actions" => GithubActions(GithubActionsSettings),
 }
 
 impl Settings {
