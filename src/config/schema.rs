@@ -101,9 +101,7 @@ inline! {
     Span, "Duration", {"type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength": 2};
     Secret, "Secret", {"type": "string", "minLength": 1};
     UnavailableStatus, "UnavailableStatus", {"enum": [503, 401]};
-    provider::Ids, "Ids", {"anyOf": [
-        {"type": ["string", "integer"], "pattern": "^[0-9]{1,20}$", "minimum": 0},
-        {"type": "array", "minItems": 1, "items": {"type": ["string", "integer"], "pattern": "^[0-9]{1,20}$", "minimum": 0}}]};
+    provider::Ids, "Ids", {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "array", "minItems": 1, "items": {"type": ["string", "integer"]}}]};
     provider::Jwks, "Jwks", {"anyOf": [{"type": "object", "required": ["keys"]}, {"type": "string"}]};
 }
 

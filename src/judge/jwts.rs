@@ -7,6 +7,7 @@ use crate::credential::TokenKind;
 use crate::identity::Identity;
 use crate::keys::source::{Keys, UnknownKid};
 use crate::lookup::Finding;
+use crate::metrics::Cache;
 use crate::policy::{GraphPolicy, KeyOrigin, Provider, ProviderKind};
 use crate::provider::azure::graph::GroupsMissing;
 use crate::provider::jwt::{JwtRules as _, NoProof, Ownership, Presented};
@@ -197,8 +198,10 @@ impl<'j> Judge<'j> {
             },
             known,
         );
-        // What the event tells is whether the signature had been verified before.
-        known.cache = cache;
+        // "hit" says that this request needed nobody: neither a signature to be verified nor an answer.
+        if known.cache != Cache::Miss {
+            known.cache = cache;
+        }
         match finding {
             Err(Answer::Pending(awaited)) => return Answer::Pending(awaited),
             Ok(Finding::Groups(found)) => {

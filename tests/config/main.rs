@@ -9,6 +9,9 @@
 )]
 
 mod aws_sigv4;
+mod azure_ad;
+mod gcp_iap;
+mod github_actions;
 mod sigv4;
 
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
@@ -365,7 +368,7 @@ fn providers() {
         ),
         (
             json!({"providers": [{"type": "kerberos", "settings": {"region": "eu-west-1"}}]}),
-            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4",
+            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4, azure_ad, gcp_iap, github_actions",
         ),
         (
             json!({"providers": [{"type": "static-tokens", "settings": {}}]}),

@@ -18,5 +18,4 @@ mod hygiene;
 mod keys;
 mod oidc;
 mod sigv4;
-mod presets;
 mod support;
