@@ -293,8 +293,7 @@ impl<'j> Judge<'j> {
     /// Whether the chain has a provider of Identity-Aware Proxy assertions before any of signed requests.
     fn asks_iap_first(&self) -> bool {
         let mut kinds = self.live.policy.providers.iter().map(|p| &p.kind);
-        let first =
-            kinds.find(|k| matches!(k, ProviderKind::GcpIap(_) | ProviderKind::SigV4(_)));
+        let first = kinds.find(|k| matches!(k, ProviderKind::GcpIap(_) | ProviderKind::SigV4(_)));
         matches!(first, Some(ProviderKind::GcpIap(_)))
     }
 

@@ -246,3 +246,21 @@ fn optional_authentication_still_refuses_a_bad_one() {
     assert_eq!(bench.verdict(&Request::get("/")), "ok");
     assert_eq!(bench.verdict(&through_iap("junk")), "malformed_token");
 }
+
+#[test]
+fn beside_a_signed_request_what_stands_first_decides() {
+    let sigv4 = json!({"type": "sigv4", "settings": {"service": "execute-api", "region": "eu-west-1",
+        "credentials": [{"access_key_id": "AKIDEXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
+            "user_id": "ci"}]}});
+    let elsewhere = format!(
+        "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20270115/us-east-1/execute-api/aws4_request, SignedHeaders=host;x-amz-date, Signature={}",
+        "0".repeat(64)
+    );
+    let request = through_iap(&assertion(json!({})))
+        .header("x-amz-date", "20270115T080000Z")
+        .header("authorization", &elsewhere);
+    let mut first = bench(&chain(&[iap(BACKEND), sigv4.clone()]));
+    assert_eq!(first.verdict(&request), "ok");
+    let mut last = bench(&chain(&[sigv4, iap(BACKEND)]));
+    assert_eq!(last.verdict(&request), "scope_mismatch");
+}
