@@ -10,7 +10,7 @@ use crate::lookup::Finding;
 use crate::metrics::Cache;
 use crate::policy::{GraphPolicy, KeyOrigin, Provider, ProviderKind};
 use crate::provider::azure::graph::GroupsMissing;
-use crate::provider::jwt::{JwtRules as _, NoProof, Ownership, Presented};
+use crate::provider::jwt::{Issuer, JwtRules as _, NoProof, Ownership, Presented};
 use crate::provider::{Answer, Awaited};
 use crate::reason::Code;
 use crate::tokens::VerifiedToken;
@@ -78,8 +78,7 @@ impl<'j> Judge<'j> {
         };
         match presented.prove(
             token,
-            rules,
-            &keys,
+            &Issuer { rules, keys: &keys },
             &mut self.stores.tokens,
             self.verifier,
             limits,

@@ -95,6 +95,32 @@ pub(crate) enum Ownership {
     Audience,
 }
 
+/// Whose token it is, and the keys of theirs in force.
+#[derive(Clone, Copy)]
+pub(crate) struct Issuer<'k> {
+    pub rules: &'k dyn JwtRules,
+    pub keys: &'k KeySet,
+}
+
+impl<'k> Issuer<'k> {
+    /// The one key that may vouch for a token with this header and these claims.
+    fn key(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        claims: &Claims,
+    ) -> Result<&'k Jwk, NoProof> {
+        let key = self
+            .keys
+            .select(kid, algorithm)
+            .map_err(|e| no_proof(&e, kid))?;
+        self.rules
+            .check_key(key, algorithm, claims)
+            .map_err(NoProof::Refused)?;
+        Ok(key)
+    }
+}
+
 /// A JWT as presented.
 pub enum Presented<'a> {
     /// Its signature was verified before, under the key that [`VerifiedToken`] names.
@@ -137,7 +163,7 @@ impl<'a> Presented<'a> {
         }
     }
 
-    /// Proves the signature under the key that `keys` singles out now. A token seen before is proven by that key being
+    /// Proves the signature under the key that the issuer's set singles out now. A token seen before is proven by that key being
     /// the one it was verified with.
     ///
     /// # Errors
@@ -145,8 +171,7 @@ impl<'a> Presented<'a> {
     pub(crate) fn prove(
         self,
         token: &str,
-        rules: &dyn JwtRules,
-        keys: &KeySet,
+        issuer: &Issuer<'_>,
         cache: &mut TokenCache,
         verifier: &dyn SignatureVerifier,
         limits: &Limits,
@@ -154,12 +179,7 @@ impl<'a> Presented<'a> {
     ) -> Result<(Rc<VerifiedToken>, Cache), NoProof> {
         let (jws, claims) = match self {
             Self::Seen(seen) => {
-                let key = keys
-                    .select(seen.kid.as_deref(), seen.algorithm)
-                    .map_err(|e| no_proof(&e, seen.kid.as_deref()))?;
-                rules
-                    .check_key(key, seen.algorithm, &seen.claims)
-                    .map_err(NoProof::Refused)?;
+                let key = issuer.key(seen.kid.as_deref(), seen.algorithm, &seen.claims)?;
                 if key.thumbprint() == seen.thumbprint {
                     return Ok((seen, Cache::Hit));
                 }
@@ -172,17 +192,11 @@ impl<'a> Presented<'a> {
             Self::New(new) => *new,
         };
         let (kid, algorithm) = (jws.kid().map(str::to_owned), jws.algorithm());
-        let key = keys
-            .select(kid.as_deref(), algorithm)
-            .map_err(|e| no_proof(&e, kid.as_deref()))?;
-        rules
-            .check_key(key, algorithm, &claims)
-            .map_err(NoProof::Refused)?;
-        let thumbprint = key.thumbprint();
+        let thumbprint = issuer.key(kid.as_deref(), algorithm, &claims)?.thumbprint();
         if cache.has_failed(token, &thumbprint, now, limits) {
             return Err(NoProof::Refused(Code::BadSignature));
         }
-        match jws.verify(keys, verifier) {
+        match jws.verify(issuer.keys, verifier) {
             Ok(proof) => {
                 let verified = Rc::new(VerifiedToken {
                     claims,
