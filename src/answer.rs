@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::apikey::bucket::RateLimit;
 use crate::reason::{Code, Reason};
 
 /// A refusal as it goes on the wire.
@@ -72,6 +73,19 @@ pub fn response(
     }
 }
 
+/// `Retry-After` (RFC 9110 section 10.2.3), and the fields of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` with the
+/// quota `q` for each window of `w` seconds, `RateLimit` with `r` requests left and `t` seconds until there is one more.
+pub fn rate_limit_fields(limit: &RateLimit, wait: Duration) -> [(&'static str, String); 3] {
+    let seconds = |d: Duration| d.as_millis().div_ceil(1000).max(1);
+    let wait = seconds(wait);
+    let (quota, window) = (limit.requests(), seconds(limit.per()));
+    [
+        ("retry-after", wait.to_string()),
+        ("ratelimit-policy", format!("\"key\";q={quota};w={window}")),
+        ("ratelimit", format!("\"key\";r=0;t={wait}")),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -97,10 +111,9 @@ mod tests {
             );
             let body: serde_json::Value = serde_json::from_str(&r.body).unwrap();
             assert_eq!(body["request_id"], "r-1");
-            assert!(
-                !r.body.contains(code.as_str()) || code.as_str() == "unauthorized",
-                "{code} shows"
-            );
+            // A code that is no finer than its reason says no more than the status.
+            let no_finer = code.as_str() == code.reason().as_str();
+            assert!(!r.body.contains(code.as_str()) || no_finer, "{code} shows");
         }
     }
 

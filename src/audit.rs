@@ -108,6 +108,8 @@ pub(crate) struct Verify<'a> {
     pub remote_addr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<&'a str>,
     pub config_version: &'a str,
     pub cache: &'static str,
 }
@@ -128,6 +130,9 @@ pub(crate) struct Fail<'a> {
     pub provider_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<&'a str>,
+    /// The record of the API key that was presented, whether or not it was genuine. Never an id that there is no record of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<&'a str>,
     /// Proven, and still refused (403): worth knowing. Never set for an unproven caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<&'a str>,

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use foldhash::quality::FixedState;
 
+use crate::apikey::failures::Failures;
 use crate::body::NeedBody;
 use crate::callout::{Callout, CalloutId, CalloutReply};
 use crate::decision::{Decision, Step};
@@ -43,6 +44,7 @@ pub struct Stores {
     pub(crate) keys: KeyStore,
     pub(crate) tokens: TokenCache,
     pub(crate) lookups: Lookups,
+    pub(crate) key_failures: Failures,
     /// The last audit event's number.
     pub(crate) seq: u64,
     last_callout: u64,
@@ -60,6 +62,7 @@ impl Stores {
             keys: KeyStore::new(seed),
             tokens: TokenCache::new(&hasher),
             lookups: Lookups::new(&hasher),
+            key_failures: Failures::new(&hasher),
             seq: 0,
             last_callout: 0,
             seed,
@@ -544,7 +547,7 @@ impl NeedCallout {
     ) -> Option<crate::audit::AuditLine> {
         match self.refused(auth, Code::Cancelled, now) {
             Decision::Deny(denial) => denial.audit,
-            Decision::Allow(_) => None,
+            Decision::Allow(_) | Decision::Limited(_) => None,
         }
     }
 

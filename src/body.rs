@@ -104,7 +104,7 @@ impl NeedBody {
     pub fn cancelled_audit(&self, auth: &mut Authenticator, now: UnixTime) -> Option<AuditLine> {
         match self.refused(auth, Code::Cancelled, now) {
             Decision::Deny(denial) => denial.audit,
-            Decision::Allow(_) => None,
+            Decision::Allow(_) | Decision::Limited(_) => None,
         }
     }
 

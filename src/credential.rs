@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::rc::Rc;
 
 use crate::reason::Code;
 use crate::request::RequestHead;
@@ -20,6 +21,8 @@ pub enum TokenKind {
     SigV4,
     /// The assertion of Google's Identity-Aware Proxy, in a header of its own.
     IapJwt,
+    /// An API key, or what stands where one belongs.
+    ApiKey,
 }
 
 impl TokenKind {
@@ -31,6 +34,7 @@ impl TokenKind {
             Self::Jwt => "jwt",
             Self::SigV4 => "sigv4",
             Self::IapJwt => "iap_jwt",
+            Self::ApiKey => "api_key",
         }
     }
 }
@@ -44,8 +48,71 @@ pub enum Credential<'a> {
     Bearer(Cow<'a, str>),
     /// The request's own signature, in `Authorization: AWS4-HMAC-SHA256 …` or a presigned query.
     Signed(Box<SignedRequest>),
+    /// An API key, and where it stood.
+    ApiKey(Cow<'a, str>, KeyPlace),
     /// An `Authorization` of another scheme: presented, and nobody here claims it.
     OtherScheme,
+}
+
+/// Where a request carries API keys.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct KeyPlaces {
+    /// Header fields of their own, in lower case.
+    pub headers: Vec<Rc<str>>,
+    /// Prefixes that make a bearer token a key.
+    pub bearer_prefixes: Vec<Rc<str>>,
+}
+
+/// Where one key stood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyPlace {
+    /// `Authorization: Bearer`.
+    Bearer,
+    /// The header field at this place of [`KeyPlaces::headers`].
+    Header(usize),
+}
+
+impl KeyPlaces {
+    /// The name of the header field.
+    pub fn header(&self, place: KeyPlace) -> &str {
+        match place {
+            KeyPlace::Bearer => "authorization",
+            KeyPlace::Header(i) => self.headers.get(i).map_or("", |name| &**name),
+        }
+    }
+
+    fn is_bearer_key(&self, token: &str) -> bool {
+        self.bearer_prefixes
+            .iter()
+            .any(|p| token.strip_prefix(&**p).is_some_and(|t| t.starts_with('_')))
+    }
+
+    /// The one key that stands in a header field of its own.
+    fn find<'a>(
+        &self,
+        head: &RequestHead<'a>,
+        max_bytes: usize,
+    ) -> Result<Option<Credential<'a>>, Code> {
+        let mut found = None;
+        for (i, name) in self.headers.iter().enumerate() {
+            for value in head.values(name) {
+                let value = value.trim_ascii();
+                if value.is_empty() {
+                    continue;
+                }
+                if found.is_some() || value.contains(&b',') {
+                    return Err(Code::AmbiguousCredentials);
+                }
+                if value.len() > max_bytes {
+                    return Err(Code::TokenTooLarge);
+                }
+                let text = std::str::from_utf8(value).map_err(|_| Code::MalformedKey)?;
+                let place = KeyPlace::Header(i);
+                found = Some(Credential::ApiKey(Cow::Borrowed(text), place));
+            }
+        }
+        Ok(found)
+    }
 }
 
 impl fmt::Debug for Credential<'_> {
@@ -54,6 +121,7 @@ impl fmt::Debug for Credential<'_> {
             Self::None => "None",
             Self::Bearer(_) => "Bearer(redacted)",
             Self::Signed(_) => "Signed(redacted)",
+            Self::ApiKey(..) => "ApiKey(redacted)",
             Self::OtherScheme => "OtherScheme",
         })
     }
@@ -64,11 +132,32 @@ impl<'a> Credential<'a> {
     ///
     /// # Errors
     /// [`Code::AmbiguousCredentials`] for more than one `Authorization` field, or one that a proxy has joined from
-    /// several: two readers might pick different ones. [`Code::MalformedAuthorization`] when it is no
-    /// credential, [`Code::TokenTooLarge`] beyond `max_bytes`. With `signatures`, what [`SignedRequest::read`] says of a signed request,
-    /// and [`Code::AmbiguousCredentials`] for a presigned one that has an `Authorization` too; without, those are nobody's business
-    /// here but the upstream's.
-    pub fn find(head: &RequestHead<'a>, max_bytes: usize, signatures: bool) -> Result<Self, Code> {
+    /// several, or a key beside another credential: two readers might pick different ones.
+    /// [`Code::MalformedAuthorization`] when it is no credential, [`Code::TokenTooLarge`] beyond `max_bytes`. With `signatures`, what
+    /// [`SignedRequest::read`] says of a signed request, and [`Code::AmbiguousCredentials`] for a presigned one that has an
+    /// `Authorization` too; without, those are nobody's business here but the upstream's.
+    pub fn find(
+        head: &RequestHead<'a>,
+        places: &KeyPlaces,
+        max_bytes: usize,
+        signatures: bool,
+    ) -> Result<Self, Code> {
+        let key = places.find(head, max_bytes)?;
+        match (key, Self::authorization(head, max_bytes, signatures)?) {
+            (Some(key), Self::None) => Ok(key),
+            (Some(_), _) => Err(Code::AmbiguousCredentials),
+            (None, Self::Bearer(token)) if places.is_bearer_key(&token) => {
+                Ok(Self::ApiKey(token, KeyPlace::Bearer))
+            }
+            (None, other) => Ok(other),
+        }
+    }
+
+    fn authorization(
+        head: &RequestHead<'a>,
+        max_bytes: usize,
+        signatures: bool,
+    ) -> Result<Self, Code> {
         let mut values = head.values("authorization");
         let first = values.next();
         if values.next().is_some() {
@@ -135,6 +224,7 @@ impl<'a> Credential<'a> {
             Self::Signed(signed) => Credential::Signed(signed),
             Self::OtherScheme => Credential::OtherScheme,
             Self::Bearer(token) => Credential::Bearer(Cow::Owned(token.into_owned())),
+            Self::ApiKey(key, place) => Credential::ApiKey(Cow::Owned(key.into_owned()), place),
         }
     }
 
@@ -146,6 +236,7 @@ impl<'a> Credential<'a> {
             Self::Signed(_) => TokenKind::SigV4,
             Self::Bearer(token) if looks_like_jwt(token) => TokenKind::Jwt,
             Self::Bearer(_) => TokenKind::Opaque,
+            Self::ApiKey(..) => TokenKind::ApiKey,
         }
     }
 }
@@ -205,7 +296,71 @@ mod tests {
             headers: &headers,
             remote_addr: None,
         };
-        Credential::find(&head, 100, true).map(Credential::into_owned)
+        Credential::find(&head, &KeyPlaces::default(), 100, true).map(Credential::into_owned)
+    }
+
+    fn find_key(headers: &[(&str, &str)]) -> Result<Credential<'static>, Code> {
+        let headers: Vec<(&[u8], &[u8])> = headers
+            .iter()
+            .map(|(n, v)| (n.as_bytes(), v.as_bytes()))
+            .collect();
+        let head = RequestHead {
+            method: b"GET",
+            path: b"/",
+            authority: b"h",
+            headers: &headers,
+            remote_addr: None,
+        };
+        let places = KeyPlaces {
+            headers: vec!["x-gofannon-key".into(), "x-api-key".into()],
+            bearer_prefixes: vec!["gak".into(), "gsa".into()],
+        };
+        Credential::find(&head, &places, 100, true).map(Credential::into_owned)
+    }
+
+    #[test]
+    fn keys_in_each_place() {
+        let key = |place| Ok(Credential::ApiKey("gak_a".into(), place));
+        for (headers, found) in [
+            (&[("X-Gofannon-Key", "gak_a")][..], key(KeyPlace::Header(0))),
+            (&[("x-api-key", " gak_a\t")], key(KeyPlace::Header(1))),
+            (&[("authorization", "bearer gak_a")], key(KeyPlace::Bearer)),
+            (
+                &[("x-api-key", ""), ("authorization", "Bearer gak_a")],
+                key(KeyPlace::Bearer),
+            ),
+            (
+                &[("authorization", "Bearer gako_a")],
+                Ok(Credential::Bearer("gako_a".into())),
+            ),
+            (
+                &[("authorization", "Bearer gak")],
+                Ok(Credential::Bearer("gak".into())),
+            ),
+            (&[("x-api-key", " ")], Ok(Credential::None)),
+        ] {
+            assert_eq!(find_key(headers), found, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_beside_another_credential() {
+        for headers in [
+            &[("x-api-key", "gak_a"), ("x-api-key", "gak_a")][..],
+            &[("x-api-key", "gak_a"), ("x-gofannon-key", "gak_a")],
+            &[("x-api-key", "gak_a,gak_b")],
+            &[("x-api-key", "gak_a"), ("authorization", "Bearer gak_a")],
+            &[("x-api-key", "gak_a"), ("authorization", "Bearer other")],
+            &[("x-api-key", "gak_a"), ("authorization", "Basic other")],
+        ] {
+            assert_eq!(
+                find_key(headers),
+                Err(Code::AmbiguousCredentials),
+                "{headers:?}"
+            );
+        }
+        let long = "a".repeat(101);
+        assert_eq!(find_key(&[("x-api-key", &long)]), Err(Code::TokenTooLarge));
     }
 
     #[test]

@@ -2,6 +2,10 @@
 
 use std::rc::Rc;
 
+use std::time::Duration;
+
+use crate::answer;
+use crate::apikey::bucket::{Bucket, RateLimit, Taken};
 use crate::audit::AuditLine;
 use crate::authenticator::NeedCallout;
 use crate::body::NeedBody;
@@ -25,6 +29,8 @@ pub enum Decision {
     Allow(Allow),
     /// Answer it here.
     Deny(Denial),
+    /// Forward it if its key's bucket has a request left.
+    Limited(Box<Limited>),
 }
 
 /// A request that goes on to its upstream.
@@ -42,6 +48,53 @@ pub struct Allow {
     pub tally: Option<Tally>,
     /// A counter of its own, for what is worth knowing about a request that was let in.
     pub count: Option<metrics::Id>,
+}
+
+/// A request that is let in once a request was taken out of a bucket, which lies in a store that all workers share.
+///
+/// 1. Read the state under [`Self::bucket_name`].
+/// 2. [`Self::take`]. With [`Taken::Yes`] write the new state by compare-and-swap; if someone else was faster, begin again.
+/// 3. [`Self::settle`]. There is no other way to the decision, so nothing passes uncounted.
+///
+/// A store that fails is no reason to let the request in: refuse it.
+#[derive(Debug)]
+pub struct Limited {
+    pub(crate) bucket: String,
+    pub(crate) limit: RateLimit,
+    pub(crate) allow: Allow,
+    pub(crate) denial: Denial,
+}
+
+impl Limited {
+    /// The bucket's name in the shared store.
+    pub fn bucket_name(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The limit.
+    pub const fn limit(&self) -> RateLimit {
+        self.limit
+    }
+
+    /// Takes a request out of a bucket in that state; `None` when there is none yet.
+    pub fn take(&self, state: Option<Bucket>, now: crate::time::UnixTime) -> Taken {
+        self.limit.take(state, now)
+    }
+
+    /// The decision. `taken` is `Ok` when the bucket's new state was written, else how long until there is a request to take.
+    pub fn settle(self, taken: Result<(), Duration>) -> Decision {
+        match taken {
+            Ok(()) => Decision::Allow(self.allow),
+            Err(wait) => {
+                let mut denial = self.denial;
+                denial.headers.retain(|(name, _)| *name != "retry-after");
+                denial
+                    .headers
+                    .extend(answer::rate_limit_fields(&self.limit, wait));
+                Decision::Deny(denial)
+            }
+        }
+    }
 }
 
 /// A request that is answered by the filter.

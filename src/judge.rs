@@ -6,16 +6,20 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::answer;
+use crate::apikey::KeyId;
+use crate::apikey::bucket::RateLimit;
+use crate::apikey::failures::Source;
 use crate::audit::{AuditClaims, AuditLine, Envelope, Fail, SCHEMA_VERSION, Ts, Verify};
 use crate::authenticator::{Live, Stores, Waited};
 use crate::credential::{Credential, IAP_ASSERTION, TokenKind, find_assertion, looks_like_jwt};
-use crate::decision::{Allow, Decision, Denial};
+use crate::decision::{Allow, Decision, Denial, Limited};
 use crate::hygiene::{self, Cleansing};
 use crate::identity::Identity;
 use crate::jose::verify::SignatureVerifier;
 use crate::lookup::{self, Finding, LookupId, NotAsked, Question, Scope};
 use crate::metrics::{self, Cache, Outcome, Tally};
-use crate::policy::{AwsSigV4Policy, Policy, Provider, ProviderKind};
+use crate::policy::{ApiKeyPolicy, AwsSigV4Policy, Policy, Provider, ProviderKind};
+use crate::provider::api_key::{self, KeyAnswer};
 use crate::provider::azure::graph::GroupsMissing;
 use crate::provider::jwt::Presented;
 use crate::provider::sigv4::{BodyProof, Judgement};
@@ -36,7 +40,10 @@ pub(crate) struct Inputs<'a> {
     /// Without query: it may hold what is nobody's business.
     path: Cow<'a, str>,
     request_id: Option<Cow<'a, str>>,
+    /// For the audit event.
     remote_addr: Option<Cow<'a, str>>,
+    /// Where a failed API key is counted.
+    source: Option<Source>,
     cleansing: Cleansing,
     skip: bool,
     agent: Option<Rc<str>>,
@@ -50,6 +57,12 @@ impl<'a> Inputs<'a> {
     pub(crate) fn take(policy: &Policy, head: &RequestHead<'a>) -> Self {
         let raw_path = head.raw_path();
         let canonical = canonical_path(raw_path);
+        let credential = Credential::find(
+            head,
+            &policy.key_places,
+            policy.limits.token_bytes,
+            policy.reads_signatures(),
+        );
         let path = match String::from_utf8_lossy(raw_path) {
             p if p.len() <= MAX_AUDIT_PATH => p,
             p => Cow::Owned(p.chars().take(MAX_AUDIT_PATH / 4).collect()),
@@ -87,13 +100,16 @@ impl<'a> Inputs<'a> {
                     (1..=128).contains(&id.len()) && id.bytes().all(|b| (0x21..0x7f).contains(&b))
                 })
                 .map(Cow::Borrowed),
-            remote_addr: head.remote_addr.map(Cow::Borrowed),
+            remote_addr: head
+                .remote_addr
+                .filter(|_| policy.audit.remote_addr)
+                .map(Cow::Borrowed),
+            source: match &credential {
+                Ok(Credential::ApiKey(..)) => head.remote_addr.and_then(Source::parse),
+                _ => None,
+            },
             cleansing,
-            credential: Credential::find(
-                head,
-                policy.limits.token_bytes,
-                policy.reads_signatures(),
-            ),
+            credential,
             assertion: if wants_assertion {
                 find_assertion(head, policy.limits.token_bytes)
             } else {
@@ -109,6 +125,7 @@ impl<'a> Inputs<'a> {
             path: own(self.path),
             request_id: self.request_id.map(own),
             remote_addr: self.remote_addr.map(own),
+            source: self.source,
             cleansing: self.cleansing,
             skip: self.skip,
             agent: self.agent,
@@ -152,7 +169,7 @@ impl<'a> Inputs<'a> {
 }
 
 /// What is known of a caller when a decision falls.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Known<'p> {
     provider: Option<&'p Provider>,
     identity: Option<Rc<Identity>>,
@@ -167,6 +184,10 @@ struct Known<'p> {
     claims: AuditClaims,
     /// Why the identity lacks groups that its caller has.
     groups_missing: Option<GroupsMissing>,
+    key_id: Option<KeyId>,
+    /// Why an API key, though genuine, is not good for this request.
+    key_forbidden: Option<Code>,
+    rate_limit: Option<RateLimit>,
 }
 
 /// One run of the chain.
@@ -232,7 +253,9 @@ impl<'j> Judge<'j> {
                     return Err(Wait::Body(proof, provider));
                 }
             },
-            Ok(Credential::Bearer(token)) => self.chain(Some(token), inputs, &mut known),
+            Ok(Credential::Bearer(token) | Credential::ApiKey(token, _)) => {
+                self.chain(Some(token), inputs, &mut known)
+            }
         };
         self.conclude(inputs, answer, known)
     }
@@ -284,9 +307,9 @@ impl<'j> Judge<'j> {
             (Some(_), None) => Some(Code::UnknownAgent),
             (Some(globs), Some(agent)) => (!globs.is_match(agent)).then_some(Code::ForbiddenAgent),
         };
-        match forbidden {
+        match forbidden.or(known.key_forbidden) {
             Some(code) => self.deny(inputs, code, known),
-            None => self.allow(inputs, Outcome::Allowed, known),
+            None => self.allow_within_limit(inputs, known),
         }
     }
 
@@ -363,6 +386,7 @@ impl<'j> Judge<'j> {
     /// Asks the providers in turn until one says anything but "not for me". Each looks at its own kind of credential.
     fn chain(&mut self, token: Option<&str>, inputs: &Inputs<'_>, known: &mut Known<'j>) -> Answer {
         let live = self.live;
+        let is_key = matches!(inputs.credential, Ok(Credential::ApiKey(..)));
         let mut jwt = Jwt::Unread;
         for (i, provider) in live.policy.providers.iter().enumerate() {
             let (answer, whose) = match (&provider.kind, token) {
@@ -370,6 +394,12 @@ impl<'j> Judge<'j> {
                     (self.iap(provider, i, inputs, known), Some(provider))
                 }
                 (_, None) => (Answer::NotForMe, None),
+                // What stands where API keys belong is nothing else, and nothing else is a key.
+                (ProviderKind::ApiKey(policy), Some(token)) if is_key => {
+                    (self.api_key(policy, inputs, token, known), Some(provider))
+                }
+                _ if is_key => (Answer::NotForMe, None),
+                (ProviderKind::ApiKey(_), _) => (Answer::NotForMe, None),
                 (ProviderKind::StaticToken(policy), Some(token)) => {
                     (static_token::judge(policy, token), Some(provider))
                 }
@@ -415,6 +445,35 @@ impl<'j> Judge<'j> {
             }
         }
         Answer::NotForMe
+    }
+
+    fn api_key(
+        &mut self,
+        provider: &ApiKeyPolicy,
+        inputs: &Inputs<'_>,
+        text: &str,
+        known: &mut Known<'j>,
+    ) -> Answer {
+        let usage = api_key::Use {
+            agent: inputs.agent.as_ref(),
+            method: &inputs.method,
+            source: inputs.source,
+        };
+        let (policy, failures) = (&self.live.policy, &mut self.stores.key_failures);
+        match api_key::judge(provider, policy, text, usage, failures, self.now) {
+            KeyAnswer::NotForMe => Answer::NotForMe,
+            KeyAnswer::Refused { code, id, retry_at } => {
+                known.key_id = id;
+                known.retry_at = retry_at;
+                Answer::Refused(code)
+            }
+            KeyAnswer::Verified(proven) => {
+                known.key_id = Some(proven.id);
+                known.key_forbidden = proven.forbidden;
+                known.rate_limit = proven.rate_limit;
+                Answer::Verified(proven.identity)
+            }
+        }
     }
 
     fn pending(&self, awaited: Awaited) -> Answer {
@@ -517,7 +576,35 @@ impl<'j> Judge<'j> {
         }
     }
 
+    /// Lets a request in, if its key's rate limit does not say otherwise.
+    fn allow_within_limit(mut self, inputs: &Inputs<'_>, known: Known<'j>) -> Decision {
+        let (Some(limit), Some(provider), Some(id)) =
+            (known.rate_limit, known.provider, known.key_id)
+        else {
+            return self.allow(inputs, Outcome::Allowed, known);
+        };
+        // One request, one number, whichever of the two events it will be.
+        let seq = self.next_seq();
+        Decision::Limited(Box::new(Limited {
+            bucket: format!("portcullis.rate/{}/{id}", provider.name),
+            limit,
+            denial: self.denial(inputs, Code::RateLimited, known.clone(), seq),
+            allow: self.allowed(inputs, Outcome::Allowed, known, Some(seq)),
+        }))
+    }
+
     fn allow(mut self, inputs: &Inputs<'_>, outcome: Outcome, known: Known<'j>) -> Decision {
+        Decision::Allow(self.allowed(inputs, outcome, known, None))
+    }
+
+    /// `seq` is the number of its audit event, if it has one already.
+    fn allowed(
+        &mut self,
+        inputs: &Inputs<'_>,
+        outcome: Outcome,
+        known: Known<'j>,
+        seq: Option<u64>,
+    ) -> Allow {
         let policy = &self.live.policy;
         let mut allow = Allow {
             remove: inputs.cleansing.remove.clone(),
@@ -535,10 +622,15 @@ impl<'j> Judge<'j> {
             None => {}
         }
         if !policy.identity.forward_credentials {
+            let key_header;
             let names: &[&[u8]] = match inputs.credential {
                 Ok(Credential::Bearer(_)) => &[b"authorization"],
                 // A presigned query stays: a path that lost its parameters is another path.
                 Ok(Credential::Signed(_)) => &[b"authorization", b"x-amz-security-token"],
+                Ok(Credential::ApiKey(_, place)) => {
+                    key_header = [policy.key_places.header(place).as_bytes()];
+                    &key_header
+                }
                 _ => &[],
             };
             allow.remove.extend(names.iter().map(|name| name.to_vec()));
@@ -562,18 +654,26 @@ impl<'j> Judge<'j> {
                 set(&names.groups, &joined(identity.groups()));
             }
             set(&names.provider, &provider.name);
+            if let Some(id) = &known.key_id {
+                set(&names.key_id, id.as_str());
+            }
         }
         if outcome != Outcome::Skipped {
-            allow.audit = self.verify_line(inputs, &known);
+            allow.audit = self.verify_line(inputs, &known, seq);
         }
-        Decision::Allow(allow)
+        allow
     }
 
-    fn verify_line(&mut self, inputs: &Inputs<'_>, known: &Known<'j>) -> Option<AuditLine> {
+    fn verify_line(
+        &mut self,
+        inputs: &Inputs<'_>,
+        known: &Known<'j>,
+        seq: Option<u64>,
+    ) -> Option<AuditLine> {
         if self.live.policy.audit.sinks.is_empty() {
             return None;
         }
-        let seq = self.next_seq();
+        let seq = seq.unwrap_or_else(|| self.next_seq());
         let identity = known.identity.as_deref();
         Envelope {
             ts: Ts(self.now),
@@ -601,6 +701,7 @@ impl<'j> Judge<'j> {
                 claims: &known.claims,
                 remote_addr: inputs.remote_addr.as_deref(),
                 agent: inputs.agent.as_deref(),
+                key_id: known.key_id.as_ref().map(KeyId::as_str),
                 config_version: &self.live.policy.version,
                 cache: known.cache.as_str(),
             },
@@ -609,8 +710,13 @@ impl<'j> Judge<'j> {
     }
 
     fn deny(mut self, inputs: &Inputs<'_>, code: Code, known: Known<'j>) -> Decision {
-        let policy = &self.live.policy;
         let seq = self.next_seq();
+        Decision::Deny(self.denial(inputs, code, known, seq))
+    }
+
+    /// `seq` is the number of its audit event.
+    fn denial(&self, inputs: &Inputs<'_>, code: Code, known: Known<'j>, seq: u64) -> Denial {
+        let policy = &self.live.policy;
         let request_id = self.request_id(inputs);
         let audit = if policy.audit.sinks.is_empty() {
             None
@@ -641,6 +747,7 @@ impl<'j> Judge<'j> {
                     provider: known.provider.map(|p| p.kind.type_name()),
                     provider_name: known.provider.map(|p| &*p.name),
                     agent: inputs.agent.as_deref(),
+                    key_id: known.key_id.as_ref().map(KeyId::as_str),
                     user_id: known.identity.as_deref().map(Identity::user_id),
                     claims: &known.claims,
                     unproven_subject: known.unproven_subject.as_deref(),
@@ -653,7 +760,7 @@ impl<'j> Judge<'j> {
         };
         let retry_after = known.retry_at.map(|at| at.since(self.now));
         let response = answer::response(code, policy.unavailable_status, retry_after, &request_id);
-        Decision::Deny(Denial {
+        Denial {
             status: response.status,
             headers: response.headers,
             body: response.body,
@@ -664,7 +771,7 @@ impl<'j> Judge<'j> {
                 outcome: Outcome::Denied(code),
                 cache: known.cache,
             }),
-        })
+        }
     }
 
     fn next_seq(&mut self) -> u64 {
@@ -712,6 +819,7 @@ pub(crate) struct HeaderNames {
     groups: Rc<str>,
     provider: Rc<str>,
     agent: Rc<str>,
+    key_id: Rc<str>,
 }
 
 impl HeaderNames {
@@ -725,6 +833,7 @@ impl HeaderNames {
             groups: name("groups"),
             provider: name("provider"),
             agent: name("agent"),
+            key_id: name("key-id"),
         }
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod agent;
 pub mod answer;
+pub mod apikey;
 pub mod audit;
 pub mod authenticator;
 pub mod body;

@@ -28,6 +28,11 @@ pub struct Limits {
     pub failed_tokens: usize,
     /// How long a failed token is remembered.
     pub failed_token_ttl: Duration,
+    /// Wrong API keys from one address within a minute, per worker, before further ones are refused unread. Someone who mistypes
+    /// does so a few times; check characters catch nearly all of that before. 0 for no such bound.
+    pub key_failures: usize,
+    /// Addresses that such failures are counted for, per worker: 16 bytes each.
+    pub key_failure_sources: usize,
     /// Requests of one worker that wait for a callout at the same time.
     pub waiting_requests: usize,
     /// Answers of others (STS, verifiers, directories) remembered per worker.
@@ -51,6 +56,8 @@ impl Default for Limits {
             cached_token_bytes: 100 * 1024 * 1024,
             failed_tokens: 1000,
             failed_token_ttl: Duration::from_secs(5),
+            key_failures: 30,
+            key_failure_sources: 10_000,
             waiting_requests: 10_000,
             lookups: 20_000,
             lookup_bytes: 32 * 1024 * 1024,

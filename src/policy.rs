@@ -8,6 +8,9 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::apikey::KeyTable;
+use crate::apikey::record::Pepper;
+use crate::credential::KeyPlaces;
 use crate::glob::Globs;
 use crate::jose::KeyUse;
 use crate::jose::algorithm::Algorithm;
@@ -31,6 +34,10 @@ pub struct Policy {
     pub unavailable_status: u16,
     /// How a request names its agent.
     pub agent: AgentResolver,
+    /// Who the agents belong to, by name.
+    pub agents: BTreeMap<Rc<str>, AgentFacts>,
+    /// Where requests carry API keys; nowhere, unless a provider takes them.
+    pub key_places: KeyPlaces,
     /// Where callouts go.
     pub callouts: CalloutPolicy,
     /// What the upstream is told about the caller.
@@ -49,6 +56,13 @@ impl Policy {
         self.providers
             .iter()
             .any(|p| matches!(p.kind, ProviderKind::SigV4(_)))
+    }
+
+    /// Whether the peer's address makes a difference: it is audited, or failed API keys are counted by it.
+    pub fn wants_remote_addr(&self) -> bool {
+        let audited = self.audit.remote_addr && !self.audit.sinks.is_empty();
+        let keys = |p: &Provider| matches!(p.kind, ProviderKind::ApiKey(_));
+        audited || (self.limits.key_failures > 0 && self.providers.iter().any(keys))
     }
 }
 
@@ -80,6 +94,8 @@ pub enum ProviderKind {
     GcpIap(Box<IapPolicy>),
     /// ID tokens of GitHub Actions jobs.
     GithubActions(Box<GithubPolicy>),
+    /// API keys.
+    ApiKey(Box<ApiKeyPolicy>),
 }
 
 impl ProviderKind {
@@ -90,6 +106,7 @@ impl ProviderKind {
             Self::StaticToken(_) => "static_token",
             Self::AwsSigV4(_) => "aws_sigv4",
             Self::SigV4(_) => "sigv4",
+            Self::ApiKey(_) => "api_key",
             Self::AzureAd(_) => "azure_ad",
             Self::GcpIap(_) => "gcp_iap",
             Self::GithubActions(_) => "github_actions",
@@ -104,7 +121,7 @@ impl ProviderKind {
             Self::AzureAd(azure) => Some((azure.keys_issuer.clone(), &mut azure.keys)),
             Self::GcpIap(iap) => Some((crate::provider::gcp_iap::ISSUER.to_owned(), &mut iap.keys)),
             Self::GithubActions(github) => Some((github.issuer.clone(), &mut github.keys)),
-            Self::StaticToken(_) | Self::AwsSigV4(_) | Self::SigV4(_) => None,
+            Self::StaticToken(_) | Self::AwsSigV4(_) | Self::SigV4(_) | Self::ApiKey(_) => None,
         }
     }
 
@@ -115,7 +132,7 @@ impl ProviderKind {
             Self::AzureAd(azure) => Some(&**azure),
             Self::GcpIap(iap) => Some(&**iap),
             Self::GithubActions(github) => Some(&**github),
-            Self::StaticToken(_) | Self::AwsSigV4(_) | Self::SigV4(_) => None,
+            Self::StaticToken(_) | Self::AwsSigV4(_) | Self::SigV4(_) | Self::ApiKey(_) => None,
         }
     }
 }
@@ -436,6 +453,45 @@ pub struct GithubPolicy {
     pub workflows: Option<Globs>,
     /// Globs on `event_name`.
     pub events: Option<Globs>,
+}
+
+/// `api_key`: keys known by their digests.
+#[derive(Debug)]
+pub struct ApiKeyPolicy {
+    /// Header fields that carry a key, in lower case.
+    pub headers: Vec<Rc<str>>,
+    /// What the keys' first `_` ends: [`crate::apikey::format::is_prefix`].
+    pub prefixes: [Rc<str>; 2],
+    /// Whether `Authorization: Bearer` may carry a key.
+    pub bearer: bool,
+    /// The records.
+    pub keys: Rc<KeyTable>,
+    /// The longest that a key may live, whatever its record says.
+    pub max_ttl: Option<Duration>,
+    /// What the peppered digests are made with.
+    pub pepper: Option<Pepper>,
+}
+
+impl ApiKeyPolicy {
+    /// The prefix that a presented text begins with, if it is one of this provider's.
+    pub fn prefix_of(&self, text: &str) -> Option<&str> {
+        let (written, _) = text.split_once('_')?;
+        self.prefixes
+            .iter()
+            .find(|p| ***p == *written)
+            .map(|p| &**p)
+    }
+}
+
+/// Who an agent belongs to: what keys that are bound to more than one agent are judged by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentFacts {
+    /// The user who owns it.
+    pub owner: Option<String>,
+    /// Its workspace.
+    pub workspace: Option<String>,
+    /// Its organisation.
+    pub org: Option<String>,
 }
 
 /// A request that needs no credential: method and canonical path, both exact.

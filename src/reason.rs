@@ -147,10 +147,25 @@ codes! {
     /// Whoever had to be asked about the credential says that it is not genuine, or not valid; `detail` has their error code.
     RejectedUpstream = "rejected_upstream" in Rejected;
 
+    /// No API key of that id is in force here.
+    UnknownKey = "unknown_key" in Rejected;
+    /// There is an API key of that id, but this is not its secret.
+    WrongKey = "wrong_key" in Rejected;
+    /// The API key's `not_before` lies ahead.
+    KeyNotYetValid = "key_not_yet_valid" in Rejected;
+    /// The API key's `expires_at` has passed, or the provider's `max_ttl` since it was made.
+    KeyExpired = "key_expired" in Rejected;
+    /// The API key was rotated, and its `grace_until` has passed.
+    KeySuperseded = "key_superseded" in Rejected;
+    /// The API key was revoked.
+    KeyRevoked = "key_revoked" in Rejected;
+
     /// More than one `Authorization` header, or two credentials of one kind.
     AmbiguousCredentials = "ambiguous_credentials" in Invalid;
     /// The `Authorization` header is not a credential: no scheme, no token, or bytes a token can't have.
     MalformedAuthorization = "malformed_authorization" in Invalid;
+    /// What stands where an API key belongs does not have its form, or its check characters are wrong.
+    MalformedKey = "malformed_key" in Invalid;
     /// The credential is longer than `limits.token_bytes`.
     TokenTooLarge = "token_too_large" in Invalid;
     /// Signed with AWS Signature Version 4, but a part is missing, there twice or not as documented.
@@ -200,10 +215,17 @@ codes! {
     /// The presigned request signs more, or less, than it may: `host`, and the header that binds it to its audience.
     UnexpectedSignedHeaders = "unexpected_signed_headers" in Invalid;
 
-    /// The provider that vouched for the caller may not do so for this agent.
+    /// The provider that vouched for the caller may not do so for this agent, or the API key is bound to another one.
     ForbiddenAgent = "forbidden_agent" in ForbiddenAgent;
-    /// The provider is bound to agents, and the request names none.
+    /// The provider or the API key is bound to agents, and the request names none.
     UnknownAgent = "unknown_agent" in ForbiddenAgent;
+    /// The API key may not be used with this method.
+    MethodNotAllowed = "method_not_allowed" in ForbiddenAgent;
+
+    /// The API key is over its rate limit.
+    RateLimited = "rate_limited" in RateLimited;
+    /// Too many wrong API keys came from this address within a minute (`limits.key_failures`), and this is another one.
+    TooManyFailures = "too_many_failures" in RateLimited;
 
     /// The issuer's keys are not there and can't be fetched.
     KeysUnavailable = "keys_unavailable" in ProviderUnavailable;

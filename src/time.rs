@@ -35,34 +35,6 @@ impl UnixTime {
         self.0 / 1000
     }
 
-    /// Reads ISO 8601 in the basic format, `YYYYMMDD'T'HHMMSS'Z'`, as AWS writes `X-Amz-Date`; `None` for what is no such time.
-    pub fn from_iso_basic(text: &str) -> Option<Self> {
-        let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-        if date.len() != 8 || time.len() != 6 {
-            return None;
-        }
-        let digits = |text: &str, range: std::ops::Range<usize>| {
-            let part = text.get(range)?;
-            part.bytes().all(|b| b.is_ascii_digit()).then_some(())?;
-            part.parse::<i16>().ok()
-        };
-        let small = |text, range| i8::try_from(digits(text, range)?).ok();
-        let civil = jiff::civil::DateTime::new(
-            digits(date, 0..4)?,
-            small(date, 4..6)?,
-            small(date, 6..8)?,
-            small(time, 0..2)?,
-            small(time, 2..4)?,
-            small(time, 4..6)?,
-            0,
-        )
-        .ok()?;
-        // Not by way of a time zone: that would bring all of them into the module.
-        let epoch = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
-        let secs = civil.duration_since(epoch).as_secs();
-        u64::try_from(secs).ok().map(Self::from_secs)
-    }
-
     /// How long ago `earlier` was; zero when it lies in the future (clocks step back).
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -116,34 +88,6 @@ mod tests {
         ];
         for (millis, text) in cases {
             assert_eq!(UnixTime::from_millis(millis).to_string(), text);
-        }
-    }
-
-    #[test]
-    fn reads_iso_basic_and_nothing_else() {
-        let millis = |text| UnixTime::from_iso_basic(text).map(UnixTime::as_millis);
-        assert_eq!(millis("19700101T000000Z"), Some(0));
-        assert_eq!(millis("20261122T064512Z"), Some(1_795_329_912_000));
-        assert_eq!(millis("20240229T235959Z"), Some(1_709_251_199_000));
-        for bad in [
-            "",
-            "20261122T064512",
-            "20261122T064512z",
-            "20261122t064512Z",
-            "2026-11-22T06:45:12Z",
-            "20261322T064512Z",
-            "20230229T000000Z",
-            "20261122T240000Z",
-            "20261122T064560Z",
-            "19691231T235959Z",
-            "-0261122T064512Z",
-            "2026112 T064512Z",
-            "+2026112T064512Z",
-            "20261122T0645120Z",
-            "\u{662}0261122T064512Z",
-            "20261122T0645+2Z",
-        ] {
-            assert_eq!(millis(bad), None, "{bad}");
         }
     }
 

@@ -161,6 +161,8 @@ impl Bench {
         let code = match step {
             Step::Done(Decision::Allow(_)) => None,
             Step::Done(Decision::Deny(denial)) => Some(denial.code.as_str()),
+            Step::NeedBody(_) => panic!("nobody signs a body here"),
+            Step::Done(Decision::Limited(_)) => panic!("nobody presents a key"),
             Step::NeedCallout(_) => Some("waits"),
         };
         (code, self.verifier.0.get() - before)

@@ -253,6 +253,7 @@ impl Side {
         match step {
             Step::Done(decision) => shown(decision),
             // Nobody answers in time, or somebody does.
+            Step::NeedBody(_) => panic!("nobody signs a body here"),
             Step::NeedCallout(need) => {
                 self.serve(document, now);
                 let at = if need.ready(&self.auth, now) {
@@ -262,6 +263,7 @@ impl Side {
                 };
                 match need.resume(&mut self.auth, at) {
                     Step::Done(decision) => format!("waited {}", shown(decision)),
+                    Step::NeedBody(_) => panic!("nobody signs a body here"),
                     Step::NeedCallout(_) => panic!("waits beyond its deadline"),
                 }
             }
@@ -309,6 +311,7 @@ fn shown(decision: Decision) -> String {
         event.to_string()
     };
     match decision {
+        Decision::Limited(_) => panic!("nobody presents a key"),
         Decision::Allow(a) => format!("allow {:?} {:?} {}", a.remove, a.set, event(a.audit)),
         Decision::Deny(d) => format!(
             "deny {} {} {:?} {} {}",

@@ -7,10 +7,12 @@ use portcullis_core::config;
 use portcullis_core::policy::Policy;
 use serde_json::{Map, Value};
 
-/// A type URL of the filter's own configuration in Envoy's API.
-const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
-const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
+/// The type URL of the filter's own configuration in Envoy's API.
+pub const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
+/// The type URLs of what a plugin configuration can be.
+pub const STRUCT: &str = "type.googleapis.com/google.protobuf.Struct";
+/// JSON as text.
+pub const STRING: &str = "type.googleapis.com/google.protobuf.StringValue";
 /// Stands for a variable whose value only the proxy's environment has. Long enough for every rule.
 const PLACEHOLDER: &str = "value-of-the-proxys-environment";
 
@@ -278,18 +280,7 @@ fn of_this_filter(filters: Vec<Wasm<'_>>) -> Vec<Found> {
         if !(alone || named || object.is_some_and(|o| o.get("auth").is_some())) {
             continue;
         }
-        let variables = config.pointer("/vm_config/environment_variables");
-        let environment = Environment::Envoy {
-            key_values: variables
-                .and_then(|v| v.get("key_values")?.as_object().cloned())
-                .unwrap_or_default(),
-            host_env_keys: variables
-                .and_then(|v| v.get("host_env_keys")?.as_array())
-                .into_iter()
-                .flatten()
-                .filter_map(|k| k.as_str().map(str::to_owned))
-                .collect(),
-        };
+        let environment = environment(config);
         let mut notes = Vec::new();
         if config.get("failure_policy").and_then(Value::as_str) == Some("FAIL_OPEN")
             || config.get("fail_open") == Some(&Value::Bool(true))
@@ -304,6 +295,33 @@ fn of_this_filter(filters: Vec<Wasm<'_>>) -> Vec<Found> {
         });
     }
     out
+}
+
+/// The variables that a filter of this `PluginConfig` sees.
+fn environment(config: &Value) -> Environment {
+    let variables = config.pointer("/vm_config/environment_variables");
+    Environment::Envoy {
+        key_values: variables
+            .and_then(|v| v.get("key_values")?.as_object().cloned())
+            .unwrap_or_default(),
+        host_env_keys: variables
+            .and_then(|v| v.get("host_env_keys")?.as_array())
+            .into_iter()
+            .flatten()
+            .filter_map(|k| k.as_str().map(str::to_owned))
+            .collect(),
+    }
+}
+
+/// Compiles a text as the filter of that `PluginConfig` would (`None`: of any).
+pub fn load(text: &str, config: Option<&Value>) -> Loaded {
+    Found {
+        place: String::new(),
+        text: Ok(String::new()),
+        environment: config.map_or(Environment::Unknown, environment),
+        notes: Vec::new(),
+    }
+    .load(text)
 }
 
 type Configuration = (Result<String, String>, Option<Value>);

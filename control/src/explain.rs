@@ -127,7 +127,7 @@ fn explain(args: &Args) -> Result<(String, bool), String> {
         now,
     };
     story.tell(&mut out);
-    let allowed = decision(&step, &mut out);
+    let allowed = decision(step, &mut out);
     Ok((out, allowed))
 }
 
@@ -285,6 +285,10 @@ impl Story<'_> {
             Ok(TokenKind::Empty) => {
                 let _ = writeln!(out, "credential   none");
             }
+            // Keys are of one length, and where this one stood does not matter.
+            Ok(TokenKind::ApiKey) => {
+                let _ = writeln!(out, "credential   {}", TokenKind::ApiKey.as_str());
+            }
             Ok(kind) => {
                 let _ = writeln!(
                     out,
@@ -397,6 +401,7 @@ impl Story<'_> {
                     hosts.join(" or ")
                 ));
             }
+            ProviderKind::ApiKey(keys) => say(format!("{} keys are known", keys.keys.len())),
         }
         say(match verdict {
             Verdict::NotForMe => "not for me: the next provider is asked".to_owned(),
@@ -570,13 +575,31 @@ impl Story<'_> {
 }
 
 /// The last words: what goes on the wire.
-fn decision(step: &Step, out: &mut String) -> bool {
+fn decision(step: Step, out: &mut String) -> bool {
     match step {
         Step::NeedBody(_) | Step::NeedCallout(_) => {
             let _ = writeln!(out, "decision     none yet: the issuer's keys are needed");
             false
         }
-        Step::Done(Decision::Allow(allow)) => {
+        Step::Done(Decision::Limited(limited)) => {
+            let limit = limited.limit();
+            let _ = writeln!(
+                out,
+                "rate limit   {} requests in {:?}, {} at once; not counted here",
+                limit.requests(),
+                limit.per(),
+                limit.burst()
+            );
+            decision_of(limited.settle(Ok(())), out)
+        }
+        Step::Done(decision) => decision_of(decision, out),
+    }
+}
+
+fn decision_of(decision: Decision, out: &mut String) -> bool {
+    match decision {
+        Decision::Limited(_) => false,
+        Decision::Allow(allow) => {
             let _ = writeln!(out, "decision     allow");
             for name in &allow.remove {
                 let _ = writeln!(out, "  remove     {}", String::from_utf8_lossy(name));
@@ -586,7 +609,7 @@ fn decision(step: &Step, out: &mut String) -> bool {
             }
             true
         }
-        Step::Done(Decision::Deny(denial)) => {
+        Decision::Deny(denial) => {
             let reason = denial.code.reason();
             let _ = writeln!(
                 out,

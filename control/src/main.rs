@@ -7,6 +7,7 @@ mod check;
 mod document;
 mod explain;
 mod fetch;
+mod key;
 mod output;
 mod request;
 
@@ -54,6 +55,12 @@ enum Command {
     /// Exit status: 0 with the token on stdout; 1 when there are no credentials or it can't be signed; 2 for
     /// wrong usage.
     AwsToken(aws_token::Args),
+    /// Make, rotate and revoke API keys
+    ///
+    /// Keys live hashed in a file; the key itself is printed once, when it is made. With `key init` every
+    /// change goes on to Envoy at once: the file that Envoy watches is written anew, by rename.
+    #[command(subcommand)]
+    Key(key::Command),
     /// Print the configuration's JSON Schema
     Schema {
         /// Print the reference page instead
@@ -67,6 +74,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::AwsToken(args) => aws_token::run(&args),
+        Command::Key(command) => key::run(&command),
         Command::Schema { markdown } => {
             let text = if markdown {
                 portcullis_core::config::markdown()

@@ -103,8 +103,11 @@ fn in_force(policy: Policy) {
         };
         match auth.begin(&head, now) {
             Step::Done(Decision::Allow(_)) => None,
+            Step::Done(Decision::Limited(_)) => panic!("nobody presents a key"),
             Step::Done(Decision::Deny(denial)) => Some(denial.code),
-            Step::NeedCallout(_) => panic!("waits for what no token can prove"),
+            Step::NeedCallout(_) | Step::NeedBody(_) => {
+                panic!("waits for what no token can prove")
+            }
         }
     };
     let path = "/not/skipped/by/anyone";

@@ -325,6 +325,7 @@ impl Life {
                     deadline,
                 });
             }
+            Step::NeedBody(_) => panic!("nobody signs a body here"),
         }
     }
 
@@ -461,6 +462,7 @@ impl Life {
                 assert_eq!(need.deadline(), held.deadline, "the deadline moved");
                 self.held.push(Held { need, ..held });
             }
+            Step::NeedBody(_) => panic!("nobody signs a body here"),
         }
     }
 
@@ -519,6 +521,7 @@ impl Life {
                     }
                 }
             }
+            Decision::Limited(_) => panic!("nobody presents a key"),
             Decision::Deny(denial) => {
                 assert!(!request.skipped, "a skipped request was refused");
                 assert!(matches!(denial.status, 401 | 403 | 503));

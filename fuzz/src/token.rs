@@ -1,6 +1,6 @@
 //! A token as a caller sends it.
 
-use portcullis_core::credential::Credential;
+use portcullis_core::credential::{Credential, KeyPlaces};
 use portcullis_core::jose::{
     Algorithm, BadSignature, JoseLimits, KeySet, PublicKey, SignatureVerifier, UntrustedJws,
     base64url,
@@ -76,9 +76,14 @@ fn authorization(data: &[u8]) {
         headers: &[(b"authorization", data)],
         remote_addr: None,
     };
-    if let Ok(found) = Credential::find(&head, 4096)
-        && let Credential::Bearer(token) = &found
-    {
+    let places = KeyPlaces::default();
+    for signatures in [false, true] {
+        let Ok(found) = Credential::find(&head, &places, 4096, signatures) else {
+            continue;
+        };
+        let Credential::Bearer(token) = &found else {
+            continue;
+        };
         assert!((1..=4096).contains(&token.len()));
         assert!(token.bytes().all(|b| b.is_ascii_graphic() && b != b','));
         assert!(data.windows(token.len()).any(|w| w == token.as_bytes()));

@@ -6,17 +6,22 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
-use super::raw::{AgentConfig, AuthConfig, CalloutConfig, Config, LimitsConfig, Sink};
+use super::key_records;
+use super::provider::TakenPrefixes;
+use super::raw::{
+    AgentConfig, AgentFactsConfig, AuthConfig, CalloutConfig, Config, LimitsConfig, Sink,
+};
 use super::read::{Errors, Many, Path, Span};
 use crate::agent::is_agent_name;
-use crate::credential::IAP_ASSERTION;
+use crate::apikey::record::ScopeKind;
+use crate::credential::{IAP_ASSERTION, KeyPlaces};
 use crate::glob::Globs;
 use crate::hygiene::UNSIGNED_IAP;
 use crate::jose::JoseLimits;
 use crate::limits::Limits;
 use crate::policy::{
-    AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, IdentityPolicy, Policy, Provider,
-    SkipRule, Url,
+    AgentFacts, AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, IdentityPolicy, Policy,
+    Provider, ProviderKind, SkipRule, Url,
 };
 use crate::request::canonical_path;
 
@@ -30,6 +35,7 @@ pub(super) struct Compiler<'a> {
     limits: Limits,
     errors: Errors,
     warnings: Vec<Warning>,
+    key_prefixes: TakenPrefixes,
 }
 
 /// Compiles; `earlier` are the errors of reading, which are reported together with these.
@@ -44,6 +50,7 @@ pub(super) fn compile(
         limits: Limits::default(),
         errors: earlier,
         warnings: Vec::new(),
+        key_prefixes: TakenPrefixes::new(),
     };
     let policy = compiler.policy(config, version);
     match policy {
@@ -65,6 +72,23 @@ impl Compiler<'_> {
     pub(super) fn warn(&mut self, at: &Path<'_>, hazard: Hazard) {
         let path = at.to_string();
         self.warnings.push(Warning { path, hazard });
+    }
+
+    /// As [`Self::warn`], where what is there could be read.
+    pub(super) fn warn_unless_wrong(&mut self, at: &Path<'_>, hazard: Hazard) {
+        if !self.errors.any_at(at) {
+            self.warn(at, hazard);
+        }
+    }
+
+    /// Has one provider own a prefix of keys.
+    pub(super) fn take_key_prefix(&mut self, prefix: &str, at: &Path<'_>) {
+        if let Some(first) = self.key_prefixes.get(prefix) {
+            let first = first.clone();
+            self.error(at, Problem::KeyPrefixTaken { first });
+            return;
+        }
+        self.key_prefixes.insert(prefix.to_owned(), at.to_string());
     }
 
     pub(super) fn required<T>(&mut self, value: Option<T>, at: &Path<'_>) -> Option<T> {
@@ -157,6 +181,7 @@ impl Compiler<'_> {
         // First, because key sets are held to them.
         self.limits = self.limits(config.limits.as_ref(), &root.key("limits"));
         let agent = self.agent(config.agent.as_ref(), &root.key("agent"));
+        let agents = self.agents(config.agents.as_ref(), &root.key("agents"));
         let auth = self.required(config.auth.as_ref(), &root.key("auth"));
         let (providers, skip) = match auth {
             Some(auth) => self.auth(auth, config.agent.is_some(), &root.key("auth")),
@@ -166,6 +191,8 @@ impl Compiler<'_> {
         let identity = self.identity(config);
         let audit = self.audit(config);
         self.reserved_agent_header(config, &identity);
+        let key_places = self.key_places(config, &providers, &identity);
+        self.scopes_without_agents(&providers, &agents);
         let auth = auth?;
         Some(Policy {
             version: version.into(),
@@ -174,6 +201,8 @@ impl Compiler<'_> {
             skip,
             unavailable_status: auth.unavailable_status.map_or(503, |s| s.0),
             agent: agent?,
+            agents,
+            key_places,
             callouts,
             identity,
             audit,
@@ -201,6 +230,9 @@ impl Compiler<'_> {
         for (i, (config, name)) in listed.into_iter().flatten().zip(names).enumerate() {
             let at = at_providers.index(i);
             let kind = config.settings.compile(&at.key("settings"), self);
+            if matches!(kind, Some(ProviderKind::ApiKey(_))) && !has_agent {
+                self.error(&at, Problem::NoAgentResolver);
+            }
             let at_agents = at.key("agents");
             let agents = match &config.agents {
                 None => None,
@@ -311,6 +343,83 @@ impl Compiler<'_> {
                 self.error(&at.key(key), problem);
                 None
             }
+        }
+    }
+
+    fn agents(
+        &mut self,
+        written: Option<&BTreeMap<String, AgentFactsConfig>>,
+        at: &Path<'_>,
+    ) -> BTreeMap<Rc<str>, AgentFacts> {
+        let mut agents = BTreeMap::new();
+        for (name, facts) in written.into_iter().flatten() {
+            let at = at.key(name);
+            if !is_agent_name(name) {
+                self.error(&at, Problem::BadAgentName);
+            }
+            for (key, text) in [
+                ("owner", &facts.owner),
+                ("workspace", &facts.workspace),
+                ("org", &facts.org),
+            ] {
+                if let Some(text) = text {
+                    key_records::name(text, &at.key(key), &mut self.errors);
+                }
+            }
+            let facts = AgentFacts {
+                owner: facts.owner.clone(),
+                workspace: facts.workspace.clone(),
+                org: facts.org.clone(),
+            };
+            agents.insert(Rc::from(name.as_str()), facts);
+        }
+        agents
+    }
+
+    /// Where the providers of API keys look for them, together.
+    fn key_places(
+        &mut self,
+        config: &Config,
+        providers: &[Provider],
+        identity: &IdentityPolicy,
+    ) -> KeyPlaces {
+        let mut places = KeyPlaces::default();
+        for provider in providers {
+            let ProviderKind::ApiKey(keys) = &provider.kind else {
+                continue;
+            };
+            for name in &keys.headers {
+                // Hygiene removes these from every request, and an agent's name is no secret.
+                let agent = config.agent.as_ref().and_then(|a| a.header.as_ref());
+                if name.starts_with(&identity.header_prefix)
+                    || agent.is_some_and(|a| a.eq_ignore_ascii_case(name))
+                {
+                    let at = Path::ROOT.key("auth");
+                    self.error_after(&at.key("providers"), Problem::ReservedHeader);
+                }
+                if !places.headers.contains(name) {
+                    places.headers.push(name.clone());
+                }
+            }
+            if keys.bearer {
+                places.bearer_prefixes.extend(keys.prefixes.iter().cloned());
+            }
+        }
+        places
+    }
+
+    /// Keys for "all agents of the workspace" where no agent is known to be in one.
+    fn scopes_without_agents(
+        &mut self,
+        providers: &[Provider],
+        agents: &BTreeMap<Rc<str>, AgentFacts>,
+    ) {
+        let needs_agents = |p: &Provider| match &p.kind {
+            ProviderKind::ApiKey(keys) => keys.keys.iter().any(|e| e.scope().0 != ScopeKind::Agent),
+            _ => false,
+        };
+        if agents.is_empty() && providers.iter().any(needs_agents) {
+            self.warn(&Path::ROOT.key("agents"), Hazard::NoAgentsForKeys);
         }
     }
 
@@ -461,6 +570,18 @@ impl Compiler<'_> {
                 Duration::ZERO..=MINUTE,
                 &at.key("failed_token_ttl"),
             ),
+            key_failures: self.size(
+                w.key_failures,
+                d.key_failures,
+                0..=MEGA,
+                &at.key("key_failures"),
+            ),
+            key_failure_sources: self.size(
+                w.key_failure_sources,
+                d.key_failure_sources,
+                1..=MEGA,
+                &at.key("key_failure_sources"),
+            ),
             waiting_requests: self.size(
                 w.waiting_requests,
                 d.waiting_requests,
@@ -559,7 +680,7 @@ fn host_template(template: &str) -> Result<AgentResolver, TemplateProblem> {
     })
 }
 
-fn is_header_name(name: &str) -> bool {
+pub(super) fn is_header_name(name: &str) -> bool {
     !name.is_empty()
         && name
             .bytes()

@@ -179,6 +179,42 @@ pub enum Problem {
     BadGuid,
     /// Not the numeric id of a repository or its owner.
     BadNumericId,
+    /// Not the id of an API key.
+    BadKeyId,
+    /// Not the digest of an API key.
+    BadKeyDigest,
+    /// A time after the year 9999.
+    Milliseconds,
+    /// A key that does not say when it ends.
+    NoExpiry,
+    /// A name with control characters, white space around it, or too long.
+    BadText,
+    /// Not a method in capitals.
+    BadMethod,
+    /// Two records of one id.
+    DuplicateKeyId {
+        /// The id.
+        id: String,
+    },
+    /// Not the prefix of API keys.
+    BadKeyPrefix,
+    /// A prefix that another provider's keys have.
+    KeyPrefixTaken {
+        /// Where it stands first, or would stand.
+        first: String,
+    },
+    /// A record with a peppered digest, and no pepper.
+    NoPepper {
+        /// The record's id.
+        id: String,
+    },
+    /// A record without `created_at` where a greatest lifetime is set.
+    NoBirth {
+        /// The record's id.
+        id: String,
+    },
+    /// A pepper that can be guessed.
+    ShortPepper,
 }
 
 /// What is wrong with an agent template.
@@ -245,6 +281,17 @@ pub enum Hazard {
     NamesOnly,
     /// Repositories of anybody on GitHub.
     AnyOwner,
+    /// API keys that never expire.
+    EndlessKeys {
+        /// How many.
+        count: usize,
+        /// The id of the first.
+        first: String,
+    },
+    /// A provider of API keys without any.
+    NoKeys,
+    /// API keys for groups of agents, and no agent is in a group.
+    NoAgentsForKeys,
 }
 
 impl fmt::Display for ConfigError {
@@ -377,6 +424,22 @@ impl fmt::Display for Problem {
             Self::EndpointWithPath => f.write_str("must have no path or query: callers sign for the path `/`"),
             Self::BadGuid => f.write_str("must be an id such as `aaaabbbb-0000-cccc-1111-dddd2222eeee`, not a name or a domain"),
             Self::BadNumericId => f.write_str("must be a numeric id of at most 20 digits, not a name"),
+            Self::BadKeyId => f.write_str("is not the id of a key: the 12 letters and digits after its prefix"),
+            Self::BadKeyDigest => f.write_str(
+                "must be `sha256:` or `hmac-sha256:` and 64 hexadecimal digits; `portcullis key hash` makes it from a key",
+            ),
+            Self::Milliseconds => f.write_str("is after the year 9999; times are seconds since 1970, not milliseconds"),
+            Self::NoExpiry => f.write_str("is required: seconds since 1970, or `never`"),
+            Self::BadText => f.write_str("must be at most 256 bytes, without control characters and white space around it"),
+            Self::BadMethod => f.write_str("is not a method in capitals, such as `POST`"),
+            Self::DuplicateKeyId { id } => write!(f, "the key {id} stands twice; keep one record"),
+            Self::BadKeyPrefix => f.write_str("must be 2 to 16 lower-case letters and digits, a letter first"),
+            Self::KeyPrefixTaken { first } => {
+                write!(f, "keys with this prefix are {first}'s; give one provider all of them, or each its own prefix")
+            }
+            Self::NoPepper { id } => write!(f, "the key {id} has a peppered digest; set `pepper_env`"),
+            Self::NoBirth { id } => write!(f, "the key {id} has no `created_at`, so `max_ttl` can't be applied to it"),
+            Self::ShortPepper => f.write_str("the variable holds fewer than 16 bytes, which can be guessed"),
             Self::BadAuthority => f.write_str("must be `host` or `host:port`, in lower case and without a scheme"),
         }
     }
@@ -437,6 +500,16 @@ impl fmt::Display for Hazard {
             ),
             Self::AnyOwner => f.write_str(
                 "matches repositories of anybody on GitHub; begin with the owner's name, or add `allowed_owner_ids`",
+            ),
+            Self::EndlessKeys { count: 1, first } => {
+                write!(f, "the key {first} never expires; set `expires_at` or `max_ttl`")
+            }
+            Self::EndlessKeys { count, first } => {
+                write!(f, "{count} keys never expire, {first} the first of them; set `expires_at` or `max_ttl`")
+            }
+            Self::NoKeys => f.write_str("has no key, so it lets nobody in; `portcullis key create` makes one"),
+            Self::NoAgentsForKeys => f.write_str(
+                "there are keys for a workspace, an organisation or a user's agents, and no agent belongs to one; they get 403 everywhere",
             ),
             Self::ForwardsCredentials => f.write_str("every agent behind this proxy can use its callers' credentials elsewhere"),
         }

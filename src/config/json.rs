@@ -6,10 +6,11 @@
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
 
 use super::error::Problem;
-use super::read::{Errors, Path};
+use super::read::{Errors, Path, Read, wrong_type};
 
 /// Parses one JSON document; duplicate keys go to `errors`, and the first of them stays.
 pub(super) fn parse(text: &[u8], errors: &mut Errors) -> Option<Value> {
@@ -37,6 +38,67 @@ pub(super) fn parse(text: &[u8], errors: &mut Errors) -> Option<Value> {
             };
             errors.push(&Path::ROOT, problem);
             None
+        }
+    }
+}
+
+/// Reads a list that [`parse`] left as text, one entry at a time, so that a long one never stands in memory as values. `take` gets
+/// each entry with its path, and says whether to go on. Whether all is read; if not, `errors` says why.
+pub(super) fn each<T: Read>(
+    text: &str,
+    at: &Path<'_>,
+    errors: &mut Errors,
+    take: &mut dyn FnMut(Value, &Path<'_>, &mut Errors) -> bool,
+) -> bool {
+    let before = errors.len();
+    // From a slice, as `parse` does: the same code again, and not another copy of all of it in the module.
+    let mut deserializer = serde_json::Deserializer::from_slice(text.as_bytes());
+    if !text.trim_start().starts_with('[') {
+        let seed = Strict { path: *at, errors };
+        match seed.deserialize(&mut deserializer) {
+            Ok(value) => {
+                wrong_type::<T>(&value, at, errors);
+            }
+            Err(_) => errors.push(at, Problem::TooDeep),
+        }
+        return false;
+    }
+    let entries = Entries { at, errors, take };
+    let outcome = deserializer
+        .deserialize_seq(entries)
+        .and_then(|all| deserializer.end().map(|()| all));
+    // Its syntax was read before; what is left to fail on is depth, and whoever took the entries having seen enough.
+    if outcome.is_err() && errors.len() == before {
+        errors.push(at, Problem::TooDeep);
+    }
+    outcome.is_ok()
+}
+
+struct Entries<'a, 'e, 't> {
+    at: &'a Path<'a>,
+    errors: &'e mut Errors,
+    take: &'t mut dyn FnMut(Value, &Path<'_>, &mut Errors) -> bool,
+}
+
+impl<'de> Visitor<'de> for Entries<'_, '_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let mut count = 0;
+        loop {
+            let path = self.at.index(count);
+            let errors = &mut *self.errors;
+            let Some(value) = seq.next_element_seed(Strict { path, errors })? else {
+                return Ok(());
+            };
+            if !(self.take)(value, &path, self.errors) {
+                return Err(serde::de::Error::custom("enough"));
+            }
+            count += 1;
         }
     }
 }
@@ -99,6 +161,12 @@ impl<'de> Visitor<'de> for Strict<'_, '_> {
         let mut object = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             let path = self.path.key(&key);
+            // Perhaps a hundred thousand records, of a kilobyte each as values: left as text, to be read one by one.
+            if key == "keys" && self.path.is_provider_settings() && !object.contains_key(&key) {
+                let text: Box<RawValue> = map.next_value()?;
+                object.insert(key, Value::String(String::from(Box::<str>::from(text))));
+                continue;
+            }
             let value = map.next_value_seed(Strict {
                 path,
                 errors: &mut *self.errors,

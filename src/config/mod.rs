@@ -13,6 +13,7 @@ mod compile;
 mod crypto;
 mod error;
 mod json;
+mod key_records;
 mod key_set;
 mod provider;
 mod raw;
@@ -24,14 +25,15 @@ use sha2::{Digest, Sha256};
 
 pub use self::crypto::{Backend, CryptoConfig};
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
+pub use self::key_records::{Expiry, KeyList, KeyRateLimit, KeyRecord, KeyScope, Seconds};
 pub use self::provider::{
-    AccessKeyConfig, Authority, AzureAdSettings, ClaimMapConfig, GcpIapSettings,
+    AccessKeyConfig, ApiKeySettings, Authority, AzureAdSettings, ClaimMapConfig, GcpIapSettings,
     GithubActionsSettings, GroupsMode, Ids, Jwks, KeyUseSetting, OFFERED, OidcSettings, Settings,
     SigV4Settings, StaticIdentity, StaticTokenSettings, TokenType, UnsignedPayload,
 };
 pub use self::raw::{
-    AgentConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig, LimitsConfig,
-    ProviderConfig, Sink, UnavailableStatus,
+    AgentConfig, AgentFactsConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig,
+    LimitsConfig, ProviderConfig, Sink, UnavailableStatus,
 };
 use self::read::{Errors, Path, Read};
 pub use self::read::{Many, NotOffered, Secret, Span};
@@ -82,6 +84,20 @@ pub fn compile(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Policy, Vec<Warning>), ConfigErrors> {
     compile::compile(config, version, env, Errors::default())
+}
+
+/// Reads a list of key records as it stands in a configuration's `keys`: JSON text.
+///
+/// # Errors
+///
+/// Everything that is wrong with it.
+pub fn load_keys(text: &str) -> Result<std::rc::Rc<crate::apikey::KeyTable>, ConfigErrors> {
+    let mut errors = Errors::default();
+    let text = serde_json::Value::String(text.to_owned());
+    match KeyList::read(&text, &Path::ROOT.key("keys"), &mut errors) {
+        Some(list) if errors.is_empty() => Ok(list.table),
+        _ => Err(ConfigErrors(errors.into_vec())),
+    }
 }
 
 /// The first 12 hexadecimal digits of the text's SHA-256.

@@ -22,6 +22,8 @@ object! {
         auth: AuthConfig,
         /// How a request names its agent: exactly one of the keys. Needed where a provider has `agents`.
         agent: AgentConfig,
+        /// Who the agents belong to, by name. Needed for API keys that are bound to a workspace, an organisation or a user.
+        agents: BTreeMap<String, AgentFactsConfig>,
         /// Where the proxy finds issuers and other peers.
         callouts: CalloutConfig,
         /// What the upstream is told about the caller.
@@ -137,6 +139,18 @@ object! {
 }
 
 object! {
+    /// Who an agent belongs to.
+    pub struct AgentFactsConfig {
+        /// The user who owns it; service-account tokens of that user may call it.
+        owner: String,
+        /// Its workspace.
+        workspace: String,
+        /// Its organisation.
+        org: String,
+    }
+}
+
+object! {
     /// Where the proxy finds issuers and other peers.
     pub struct CalloutConfig {
         /// From the authority of a URL (`accounts.google.com`) to the upstream that leads there: an Envoy
@@ -224,6 +238,11 @@ object! {
         failed_tokens: u64 = 1000,
         /// How long a failed token is remembered: `0s` to `1m`.
         failed_token_ttl: Span = "5s",
+        /// Wrong API keys from one address within a minute, per worker, before further ones are refused unread: 0 (no such bound) to
+        /// 1000000. The right key still gets in from there.
+        key_failures: u64 = 30,
+        /// Addresses that such failures are counted for, per worker: 1 to 1000000.
+        key_failure_sources: u64 = 10000,
         /// Requests of one worker that wait for a callout at the same time: 1 to 1000000.
         waiting_requests: u64 = 10000,
         /// Answers of others (STS, verifiers, directories) remembered per worker: 16 to 10000000.

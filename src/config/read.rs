@@ -47,6 +47,33 @@ impl<'a> Path<'a> {
     }
 }
 
+impl Path<'_> {
+    /// Whether this is `auth.providers[…].settings`.
+    pub(super) fn is_provider_settings(&self) -> bool {
+        let is = |path: Option<&Path<'_>>, name: &str| matches!(path, Some(Path { segment: Segment::Key(k), .. }) if *k == name);
+        let index = self.parent;
+        let providers = index.and_then(|p| p.parent);
+        let auth = providers.and_then(|p| p.parent);
+        is(Some(self), "settings")
+            && matches!(
+                index,
+                Some(Path {
+                    segment: Segment::Index(_),
+                    ..
+                })
+            )
+            && is(providers, "providers")
+            && is(auth, "auth")
+            && matches!(
+                auth.and_then(|p| p.parent),
+                Some(Path {
+                    segment: Segment::Root,
+                    ..
+                })
+            )
+    }
+}
+
 impl fmt::Display for Path<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(parent) = self.parent {
@@ -96,19 +123,27 @@ impl Errors {
     /// Adds what only follows from a value being absent, unless that value was reported before:
     /// at the same place, or below it.
     pub(super) fn push_after(&mut self, path: &Path<'_>, problem: Problem) {
-        let path = path.to_string();
-        let reported = self.0.iter().any(|e| {
-            e.path
-                .strip_prefix(&path)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
-        });
-        if !reported {
-            self.0.push(ConfigError { path, problem });
+        if !self.any_at(path) {
+            self.push(path, problem);
         }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether anything was reported at that place or below it.
+    pub(super) fn any_at(&self, path: &Path<'_>) -> bool {
+        let path = path.to_string();
+        self.0.iter().any(|e| {
+            e.path
+                .strip_prefix(&path)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+        })
     }
 
     pub(super) fn into_vec(self) -> Vec<ConfigError> {

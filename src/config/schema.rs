@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::key_records::{Expiry, KeyList, KeyRecord, Seconds};
 use super::provider;
 use super::raw::{Config, ProviderConfig, UnavailableStatus};
 use super::read::{Many, Secret, Span};
@@ -81,6 +82,19 @@ impl<T: JsonSchema> JsonSchema for Many<T> {
     }
 }
 
+impl JsonSchema for KeyList {
+    fn schema_name() -> Cow<'static, str> {
+        "KeyList".into()
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let record = generator.subschema_for::<KeyRecord>();
+        json_schema!({"type": "array", "items": record})
+    }
+}
+
 macro_rules! inline {
     ($($ty:ty, $name:literal, $schema:tt;)+) => {$(
         impl JsonSchema for $ty {
@@ -99,6 +113,8 @@ macro_rules! inline {
 
 inline! {
     Span, "Duration", {"type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength": 2};
+    Seconds, "Seconds", {"type": "integer", "minimum": 0, "maximum": 253_402_300_799_u64};
+    Expiry, "Expiry", {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 253_402_300_799_u64}, {"enum": ["never"]}]};
     Secret, "Secret", {"type": "string", "minLength": 1};
     UnavailableStatus, "UnavailableStatus", {"enum": [503, 401]};
     provider::Ids, "Ids", {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "array", "minItems": 1, "items": {"type": ["string", "integer"]}}]};
@@ -148,10 +164,17 @@ pub fn markdown() -> String {
     let root = Page { schema: &schema };
     root.object("", &schema, &mut out);
     for key in [
-        "auth", "agent", "callouts", "identity", "audit", "crypto", "limits",
+        "auth", "agent", "agents", "callouts", "identity", "audit", "crypto", "limits",
     ] {
         let block = root.resolve(at(&schema, &["properties", key]));
         let _ = write!(out, "\n## `{key}`\n");
+        let block = match block.get("additionalProperties") {
+            Some(entry) if entry.is_object() => {
+                out.push_str("\nBy name, for each:\n");
+                root.resolve(entry)
+            }
+            _ => block,
+        };
         root.object(key, block, &mut out);
         if key == "auth" {
             root.providers(&mut out);
@@ -245,12 +268,15 @@ impl<'s> Page<'s> {
                 "| {shown} | {} | {default} | {description} |",
                 self.kind(value)
             );
+            let entry = self.resolve(at(target, &["items"]));
             if !name.is_empty() && target.get("properties").is_some() {
-                nested.push((key, target));
+                nested.push(("", key, target));
+            } else if !name.is_empty() && entry.get("properties").is_some() {
+                nested.push(("Each of ", key, entry));
             }
         }
-        for (key, target) in nested {
-            let _ = write!(out, "\n#### `{key}` of `{name}`\n");
+        for (each, key, target) in nested {
+            let _ = write!(out, "\n#### {each}`{key}` of `{name}`\n");
             self.object(key, target, out);
         }
     }

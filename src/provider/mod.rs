@@ -1,5 +1,6 @@
 //! Providers: each looks at a credential and answers one of five things.
 
+pub mod api_key;
 pub mod aws;
 pub mod azure;
 pub mod gcp_iap;

@@ -8,6 +8,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod api_keys;
 mod aws_sigv4;
 mod azure_ad;
 mod gcp_iap;
@@ -200,7 +201,7 @@ fn unknown_keys() {
     let table = [
         (
             with("x", json!(1)),
-            "x: unknown key; known here: auth, agent, callouts, identity, audit, crypto, limits",
+            "x: unknown key; known here: auth, agent, agents, callouts, identity, audit, crypto, limits",
         ),
         (
             with("Audit", json!({})),
@@ -368,7 +369,7 @@ fn providers() {
         ),
         (
             json!({"providers": [{"type": "kerberos", "settings": {"region": "eu-west-1"}}]}),
-            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4, azure_ad, gcp_iap, github_actions",
+            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4, azure_ad, gcp_iap, github_actions, api_key",
         ),
         (
             json!({"providers": [{"type": "static-tokens", "settings": {}}]}),
@@ -1123,7 +1124,7 @@ fn limits() {
             "token_bytes": 1024, "jwks_bytes": 1025, "jwks_keys": 3, "jwks_grace": "4s", "unknown_kid_interval": "5s",
             "unknown_kids": 6, "cached_tokens": 7, "cached_token_bytes": 8, "failed_tokens": 9,
             "failed_token_ttl": "10s", "waiting_requests": 11, "lookups": 16, "lookup_bytes": 1_048_577,
-            "lookups_in_flight": 13,
+            "lookups_in_flight": 13, "key_failures": 12, "key_failure_sources": 14,
         }),
     ));
     let secs = Duration::from_secs;
@@ -1144,6 +1145,8 @@ fn limits() {
             lookups: 16,
             lookup_bytes: 1_048_577,
             lookups_in_flight: 13,
+            key_failures: 12,
+            key_failure_sources: 14,
         }
     );
     // The limits hold for key sets in the configuration too, wherever the block stands.

@@ -77,6 +77,7 @@ fn several_providers_in_any_order() {
                     assert_eq!(event(d.audit)["fields"]["code"], code);
                     d.tally
                 }
+                portcullis_core::decision::Decision::Limited(_) => panic!("no key, no limit"),
             };
             assert_eq!(
                 tally.unwrap().provider.as_deref().unwrap_or_default(),

@@ -162,6 +162,7 @@ fn beside_another_credential_the_chains_order_decides() {
                 set(&allow, "x-auth-provider").unwrap().to_owned()
             }
             portcullis_core::decision::Decision::Deny(denial) => denial.code.to_string(),
+            portcullis_core::decision::Decision::Limited(_) => panic!("limited"),
         }
     };
     let foreign = token(json!({"iss": "https://else.example"}));

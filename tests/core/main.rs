@@ -9,6 +9,7 @@
     reason = "a test says what is wrong by panicking"
 )]
 
+mod api_keys;
 mod aws;
 mod azure;
 mod chain;

@@ -109,12 +109,13 @@ impl Bench {
         match self.ask(request) {
             Decision::Allow(allow) => allow,
             Decision::Deny(denial) => panic!("refused: {}", denial.code),
+            Decision::Limited(_) => panic!("limited"),
         }
     }
 
     pub fn deny(&mut self, request: &Request) -> Denial {
         match self.ask(request) {
-            Decision::Allow(_) => panic!("let in"),
+            Decision::Allow(_) | Decision::Limited(_) => panic!("let in"),
             Decision::Deny(denial) => denial,
         }
     }
@@ -201,6 +202,7 @@ pub fn verdict(decision: Decision) -> &'static str {
     match decision {
         Decision::Allow(_) => "ok",
         Decision::Deny(denial) => denial.code.as_str(),
+        Decision::Limited(_) => "limited",
     }
 }
 

@@ -19,6 +19,7 @@ from h2.events import DataReceived, ResponseReceived, StreamEnded, StreamReset
 
 from harness.http1 import Response, encode
 from harness.paths import NODE_PEERS, ROOT, require
+from harness import vectors
 from harness.stack import plugin
 from harness.wait import eventually
 
@@ -497,20 +498,7 @@ def test_the_example(pile):
 
 def test_published_suites(tmp_path):
     """AWS's own suites and hostile requests, with the clock that they were signed under."""
-    vectors = Path(os.environ.get("PORTCULLIS_VECTORS", ROOT / "../shared/vectors")).resolve()
-
-    def run(*only):
-        out = tmp_path / "out.json"
-        ran = subprocess.run([sys.executable, vectors / "run_sigv4.py", "--out", out, *only], cwd=ROOT, capture_output=True, text=True,
-                             timeout=500, env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"})
-        assert out.exists(), ran.stdout + ran.stderr
-        return json.loads(out.read_text())["rows"]
-
-    rows = run()
-    # On a busy machine the runner's thirty seconds for starting a proxy can be too few.
-    late = {r["group"] for r in rows if r["detail"] == "did not start"}
-    if late:
-        rows = [r for r in rows if r["group"] not in late] + run("--only", f"^({'|'.join(sorted(late))})$")
+    rows = vectors.rows("run_sigv4.py", tmp_path / "out.json")
     assert [r for r in rows if r["ok"] is False] == []
     assert len([r for r in rows if r["ok"]]) >= 200
     # A refusal by accident is no proof.

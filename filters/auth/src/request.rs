@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_core::Authenticator;
 use portcullis_core::audit::AuditLine;
-use portcullis_core::decision::{Allow, Decision, Denial, Step};
+use portcullis_core::decision::{Allow, Decision, Denial, Limited, Step};
 use portcullis_core::metrics::{Cache, Outcome, Tally};
 use portcullis_core::policy::AuditSink;
 use portcullis_core::reason::Code;
@@ -15,7 +15,7 @@ use portcullis_host::host_kind::HostKind;
 use portcullis_host::metrics::Metrics;
 use portcullis_host::pairs::{self, Field};
 use portcullis_host::status::Status;
-use portcullis_host::{audit, hostcalls, log};
+use portcullis_host::{audit, hostcalls, log, shared_bucket};
 
 use crate::body;
 use crate::refusal;
@@ -106,9 +106,8 @@ fn judge<'a>(
             .find(|(name, _)| name.eq_ignore_ascii_case(b"host"))
             .map_or(authority, |(_, value)| value);
     }
-    // A property costs more than all the rest; ask only if it is going to be written down.
-    let audit = &auth.policy().audit;
-    let remote_addr = if audit.remote_addr && !audit.sinks.is_empty() {
+    // A property costs more than all the rest; ask only if it is going to be used.
+    let remote_addr = if auth.policy().wants_remote_addr() {
         hostcalls::property(b"source\0address").ok()
     } else {
         None
@@ -295,6 +294,14 @@ fn moment<'a>(common: &'a mut Common, root: &'a Root, began_nanos: u64) -> Momen
 fn carry_out(decision: Decision, moment: &mut Moment<'_>, held: bool) -> Action {
     match decision {
         Decision::Deny(denial) => deny(denial, moment),
+        Decision::Limited(limited) => match charge(&limited, moment.kind) {
+            Ok(taken) => carry_out(limited.settle(taken), moment, held),
+            // Nobody knows how many requests there were.
+            Err(status) => {
+                log::critical(format_args!("a rate limit could not be kept: {status}"));
+                host_failure(moment)
+            }
+        },
         Decision::Allow(allow) => match apply(&allow) {
             Ok(()) => {
                 report(allow.audit, allow.tally.as_ref(), moment);
@@ -315,6 +322,11 @@ fn carry_out(decision: Decision, moment: &mut Moment<'_>, held: bool) -> Action 
             }
         },
     }
+}
+
+/// Takes a request out of its key's bucket.
+fn charge(limited: &Limited, kind: HostKind) -> Result<Result<(), Duration>, Status> {
+    shared_bucket::charge(limited, kind, hostcalls::now()?)
 }
 
 fn apply(allow: &Allow) -> Result<(), Status> {

@@ -83,6 +83,7 @@ impl Root {
 
     /// Puts the plugin configuration of that size in force. On `false` everything stays as it was.
     pub fn configure(&mut self, common: &mut Common, size: usize) -> bool {
+        let began_nanos = hostcalls::now_nanos();
         let loaded = hostcalls::buffer(BufferType::PluginConfiguration, size)
             .map_err(|status| format!("the host did not hand out the configuration: {status}"))
             .and_then(|text| {
@@ -91,6 +92,7 @@ impl Root {
                 })
                 .map_err(|e| e.to_string())
             });
+        let took = hostcalls::now_nanos().saturating_sub(began_nanos) / 1_000_000;
         let now = hostcalls::now();
         let (policy, warnings, now) = match (loaded, now) {
             (Ok((policy, warnings)), Ok(now)) => (policy, warnings, now),
@@ -136,7 +138,7 @@ impl Root {
         }
         common.metrics.increment(Id::ConfigLoaded);
         log::info(format_args!(
-            "configuration {version} is in force; signatures verified by the host: {by_host}"
+            "configuration {version} is in force, loaded in {took} ms; signatures verified by the host: {by_host}"
         ));
         true
     }

@@ -62,6 +62,17 @@ impl HostKind {
         matches!(self, Self::Envoy)
     }
 
+    /// The compare-and-swap token with which a shared value is written only if there is none yet.
+    ///
+    /// Envoy overwrites with token 0, but compares any other with what is there, and takes it where nothing is. (A value whose
+    /// own token is this one would be overwritten; tokens count up from 1.) nginx creates with 0 only.
+    pub const fn create_only_token(self) -> u32 {
+        match self {
+            Self::Envoy => u32::MAX,
+            Self::Nginx => 0,
+        }
+    }
+
     /// Whether functions outside the ABI may be called. On nginx an unknown name is a trap.
     pub const fn has_foreign_functions(self) -> bool {
         matches!(self, Self::Envoy)

@@ -2,7 +2,7 @@
 //!
 //! [`abi`] is the wire, [`hostcalls`] makes it safe and fallible, [`exports`] is how the host gets in. Above that
 //! stand the core's wishes carried out: [`callouts`], [`metrics`], [`audit`], [`verifier`] and, for one fetch a process,
-//! [`shared_fetch`]. Nothing in here decides about a request.
+//! [`shared_fetch`], for one rate limit a process, [`shared_bucket`]. Nothing in here decides about a request.
 
 pub mod abi;
 pub mod audit;
@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod pairs;
 pub mod plugin_config;
 mod protobuf;
+pub mod shared_bucket;
 pub mod shared_fetch;
 pub mod status;
 pub mod verifier;

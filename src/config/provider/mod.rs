@@ -7,6 +7,7 @@ use super::error::Problem;
 use super::read::{Errors, Path, Read, nearest, shorten};
 use crate::policy::ProviderKind;
 
+mod api_key;
 mod aws_sigv4;
 mod azure_ad;
 mod common;
@@ -17,6 +18,8 @@ mod oidc;
 mod sigv4;
 mod static_token;
 
+pub use self::api_key::ApiKeySettings;
+pub(super) use self::api_key::TakenPrefixes;
 pub use self::aws_sigv4::AwsSigV4Settings;
 pub use self::azure_ad::{Authority, AzureAdSettings, GroupsMode, TokenType};
 pub use self::common::Ids;
@@ -80,6 +83,8 @@ provider_types! {
     "gcp_iap" => GcpIap(GcpIapSettings),
     /// ID tokens of GitHub Actions jobs.
     "github_actions" => GithubActions(GithubActionsSettings),
+    /// Keys known by their digests, each bound to one agent, workspace, organisation or user.
+    "api_key" => ApiKey(ApiKeySettings),
 }
 
 impl Settings {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::jose::base64url;
 use crate::policy::StsEndpoint;
 use crate::reason::Code;
+use crate::sigv4::ALGORITHM;
+use crate::sigv4::date::AmzDate;
 use crate::time::UnixTime;
 
 /// Characters of an encoded token. A session token of 4,096, percent-encoded and in base64url, fits in.
@@ -64,7 +66,7 @@ impl<'e> Presigned<'e> {
         let constant =
             |name: &str, value: &str| (required(name)? == value).then_some(()).ok_or(BAD);
         constant("Action", "GetCallerIdentity")?;
-        constant("X-Amz-Algorithm", "AWS4-HMAC-SHA256")?;
+        constant("X-Amz-Algorithm", ALGORITHM)?;
         if parameters.get("Version").is_some_and(|v| v != "2011-06-15")
             || !is_signature(required("X-Amz-Signature")?)
             || parameters
@@ -74,7 +76,7 @@ impl<'e> Presigned<'e> {
             return Err(BAD);
         }
         let date = required("X-Amz-Date")?;
-        let signed_at = UnixTime::from_iso_basic(date).ok_or(BAD)?;
+        let signed_at = AmzDate::parse(date.as_bytes()).ok_or(BAD)?.at();
         let region = region_of(required("X-Amz-Credential")?, date).ok_or(BAD)?;
         let endpoint = endpoints
             .iter()

@@ -4,12 +4,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 ENVOY = ROOT / ".venv/bin/envoy"
+PROGRAM = ROOT / "dist/portcullis"
 WASM = ROOT / "dist/portcullis.wasm"
 ENVOY_YAML = ROOT / "envoy/envoy.yaml"
 NODE_PEERS = ROOT / "tests/e2e/node"
 
 _MADE_BY = {
     ENVOY: "make setup",
+    PROGRAM: "make build",
     WASM: "make build",
     NODE_PEERS / "node_modules": "make setup",
 }

@@ -26,12 +26,13 @@ class Stack:
     """Envoy with the filter between this test and an echo upstream.
 
     `config` replaces the plugin's configuration in `file` (None keeps the file's own). Each issuer becomes a cluster,
-    and its authority is mapped there unless the configuration maps it already.
+    and its authority is mapped there unless the configuration maps it already. `bootstrap` comes in place of `file`.
     """
 
-    def __init__(self, workdir, config=None, *, issuers=(), concurrency=1, hcm=None, wasm_config=None, env=None, edit=None, file=ENVOY_YAML):
+    def __init__(self, workdir, config=None, *, issuers=(), concurrency=1, hcm=None, wasm_config=None, env=None, edit=None, file=ENVOY_YAML,
+                 bootstrap=None):
         self.upstream = EchoUpstream()
-        bootstrap = Bootstrap(file)
+        bootstrap = bootstrap or Bootstrap(file)
         bootstrap.listen()
         bootstrap.point("agents", self.upstream.port)
         if config is not None:

@@ -46,7 +46,15 @@ impl Filter for Vectors {
 
     fn on_tick(_: u32) {}
 
-    fn on_request_headers(_: u32) -> Action {
+    fn on_request_body(_: u32, _: usize, _: bool) -> Action {
+        Action::Continue
+    }
+
+    fn on_request_trailers(_: u32) -> Action {
+        Action::Continue
+    }
+
+    fn on_request_headers(_: u32, _: bool) -> Action {
         let answer = VECTORS
             .with(|vectors| vectors.with(|text| judge(text)))
             .unwrap_or_else(|| Err("busy".to_owned()));
