@@ -46,6 +46,44 @@ impl Serialize for Ts {
     }
 }
 
+/// What an audit event repeats of a proven token, in this order; nothing of it decides anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditClaims(Vec<(&'static str, String)>);
+
+/// Octets of one of these values.
+const MAX_CLAIM: usize = 256;
+
+impl AuditClaims {
+    /// Adds one, without control characters and cut at 256 octets.
+    pub(crate) fn add(&mut self, name: &'static str, value: Option<&str>) {
+        let mut kept = String::new();
+        for c in value
+            .unwrap_or_default()
+            .chars()
+            .filter(|c| !c.is_control())
+        {
+            if kept.len() + c.len_utf8() > MAX_CLAIM {
+                break;
+            }
+            kept.push(c);
+        }
+        if !kept.is_empty() {
+            self.0.push((name, kept));
+        }
+    }
+
+    /// Whether there is nothing to repeat.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for AuditClaims {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
 /// `auth_verify`: who was let in.
 #[derive(Serialize)]
 pub(crate) struct Verify<'a> {
@@ -60,6 +98,12 @@ pub(crate) struct Verify<'a> {
     pub org_id: Option<&'a str>,
     pub token_kind: &'static str,
     pub groups_count: usize,
+    /// Why the groups are not all there; absent when they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups_missing: Option<&'static str>,
+    /// What the token says beside who the caller is, such as the run of a workflow.
+    #[serde(skip_serializing_if = "AuditClaims::is_empty")]
+    pub claims: &'a AuditClaims,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remote_addr: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,6 +136,9 @@ pub(crate) struct Fail<'a> {
     /// Proven, and still refused (403): worth knowing. Never set for an unproven caller.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<&'a str>,
+    /// What the proven token says beside that; as in `auth_verify`.
+    #[serde(skip_serializing_if = "AuditClaims::is_empty")]
+    pub claims: &'a AuditClaims,
     /// Only when the operator asked for it: whoever sent the token wrote this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unproven_subject: Option<&'a str>,

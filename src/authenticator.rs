@@ -86,7 +86,7 @@ pub(crate) struct Live {
     pub policy: Policy,
     pub sources: Vec<Option<SourceId>>,
     pub names: HeaderNames,
-    /// Whether any provider judges JWTs.
+    /// Whether any provider judges bearer tokens that are JWTs.
     pub judges_jwts: bool,
     /// Whether any provider takes what the others don't.
     pub asks_verifier: bool,
@@ -110,7 +110,7 @@ impl Live {
             judges_jwts: policy
                 .providers
                 .iter()
-                .any(|p| p.kind.jwt_rules().is_some()),
+                .any(|p| p.kind.bearer_rules().is_some()),
             asks_verifier: policy
                 .providers
                 .iter()

@@ -92,6 +92,21 @@ impl Claims {
         self.issued_at
     }
 
+    /// A top-level claim.
+    pub fn value(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
+    /// A top-level claim that is a string.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.value(name)?.as_str()
+    }
+
+    /// Whether there is a top-level claim of that name, of whatever type.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.contains_key(name)
+    }
+
     /// `email_verified` (OpenID Connect Core 1.0 section 5.1). Some issuers write the boolean as a string; any other
     /// value counts as `false`: an address is not verified by a word we don't know.
     pub fn email_verified(&self) -> Option<bool> {

@@ -19,6 +19,8 @@ pub enum TokenKind {
     Jwt,
     /// Signed with AWS Signature Version 4.
     SigV4,
+    /// The assertion of Google's Identity-Aware Proxy, in a header of its own.
+    IapJwt,
     /// An API key, or what stands where one belongs.
     ApiKey,
 }
@@ -31,6 +33,7 @@ impl TokenKind {
             Self::Opaque => "opaque",
             Self::Jwt => "jwt",
             Self::SigV4 => "sigv4",
+            Self::IapJwt => "iap_jwt",
             Self::ApiKey => "api_key",
         }
     }
@@ -236,6 +239,32 @@ impl<'a> Credential<'a> {
             Self::ApiKey(..) => TokenKind::ApiKey,
         }
     }
+}
+
+/// Where Google's Identity-Aware Proxy says who a caller is, in a header that clients can't set through it.
+pub const IAP_ASSERTION: &str = "x-goog-iap-jwt-assertion";
+
+/// The assertion of Google's Identity-Aware Proxy; `None` when there is none, or an empty one.
+///
+/// # Errors
+/// As [`Credential::find`]; and [`Code::MalformedToken`] for what is not even text.
+pub fn find_assertion<'a>(
+    head: &RequestHead<'a>,
+    max_bytes: usize,
+) -> Result<Option<Cow<'a, str>>, Code> {
+    let mut values = head.values(IAP_ASSERTION);
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    if values.next().is_some() {
+        return Err(Code::AmbiguousCredentials);
+    }
+    if value.len() > max_bytes {
+        return Err(Code::TokenTooLarge);
+    }
+    let value = std::str::from_utf8(value).map_err(|_| Code::MalformedToken)?;
+    let value = value.trim_matches([' ', '\t']);
+    Ok((!value.is_empty()).then_some(Cow::Borrowed(value)))
 }
 
 /// A character of a `token` (RFC 9110 section 5.6.2).

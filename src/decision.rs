@@ -9,7 +9,7 @@ use crate::apikey::bucket::{Bucket, RateLimit, Taken};
 use crate::audit::AuditLine;
 use crate::authenticator::NeedCallout;
 use crate::body::NeedBody;
-use crate::metrics::Tally;
+use crate::metrics::{self, Tally};
 
 /// Where a request stands.
 #[derive(Debug)]
@@ -48,6 +48,8 @@ pub struct Allow {
     pub audit: Option<AuditLine>,
     /// What to count.
     pub tally: Option<Tally>,
+    /// A counter of its own, for what is worth knowing about a request that was let in.
+    pub count: Option<metrics::Id>,
 }
 
 /// A request that is let in once a request was taken out of a bucket, which lies in a store that all workers share.

@@ -14,7 +14,12 @@ pub struct Cleansing {
     pub connection: Option<String>,
 }
 
-/// Finds the header fields that start with `prefix` (lower case, ends in `-`), and mentions of them in `Connection`.
+/// What Google's Identity-Aware Proxy says of a caller without signing it. Upstreams behind it read these headers, and whoever gets
+/// around it can write them.
+pub const UNSIGNED_IAP: &str = "x-goog-authenticated-user-";
+
+/// Finds the header fields that start with `prefix` (lower case, ends in `-`) or with [`UNSIGNED_IAP`], and mentions of them in
+/// `Connection`.
 ///
 /// `_` counts as `-`: CGI, WSGI and their kin turn both into `_`, so `x_auth_user_id` would
 /// arrive as `HTTP_X_AUTH_USER_ID`. A name listed in `Connection` is dropped by the next
@@ -23,23 +28,38 @@ pub fn cleanse(head: &RequestHead<'_>, prefix: &str) -> Cleansing {
     let mut cleansing = Cleansing::default();
     let mut connection_names_ours = false;
     for (name, value) in head.headers {
-        if starts_like(name, prefix) && !cleansing.remove.iter().any(|n| n == name) {
+        if is_ours(name, prefix) && !cleansing.remove.iter().any(|n| n == name) {
             cleansing.remove.push(name.to_vec());
         }
         if name.eq_ignore_ascii_case(b"connection") {
-            connection_names_ours |= options(value).any(|o| starts_like(o, prefix));
+            connection_names_ours |= options(value).any(|o| is_ours(o, prefix));
         }
     }
     if connection_names_ours {
         let kept: Vec<String> = head
             .values("connection")
             .flat_map(options)
-            .filter(|o| !starts_like(o, prefix))
+            .filter(|o| !is_ours(o, prefix))
             .filter_map(|o| std::str::from_utf8(o).ok().map(str::to_owned))
             .collect();
         cleansing.connection = Some(kept.join(", "));
     }
     cleansing
+}
+
+fn is_ours(name: &[u8], prefix: &str) -> bool {
+    starts_like(name, prefix) || starts_like(name, UNSIGNED_IAP)
+}
+
+/// Every spelling of one header that a server may read as it, `_` for `-` among them.
+pub fn spellings(head: &RequestHead<'_>, name: &str) -> Vec<Vec<u8>> {
+    let mut found: Vec<Vec<u8>> = Vec::new();
+    for (n, _) in head.headers {
+        if n.len() == name.len() && starts_like(n, name) && !found.iter().any(|f| f == n) {
+            found.push(n.to_vec());
+        }
+    }
+    found
 }
 
 fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
@@ -102,6 +122,10 @@ mod tests {
             ("x-auth", "stays"),
             ("x-authority", "stays"),
             ("authorization", "stays"),
+            ("X-Goog-Authenticated-User-Email", "g"),
+            ("x_goog_authenticated_user_id", "h"),
+            ("x-goog-authenticated-user", "stays"),
+            ("x-goog-iap-jwt-assertion", "stays"),
         ]);
         let names: Vec<&str> = found
             .remove
@@ -115,7 +139,9 @@ mod tests {
                 "X-Auth-User-Id",
                 "x_auth_user_id",
                 "x-auth_email",
-                "x-auth-"
+                "x-auth-",
+                "X-Goog-Authenticated-User-Email",
+                "x_goog_authenticated_user_id"
             ]
         );
         assert_eq!(found.connection, None);

@@ -1,6 +1,7 @@
 //! The chain: one request, one policy, one decision.
 
 mod http_verifier;
+mod jwts;
 
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -10,20 +11,19 @@ use crate::answer;
 use crate::apikey::KeyId;
 use crate::apikey::bucket::RateLimit;
 use crate::apikey::failures::Source;
-use crate::audit::{AuditLine, Envelope, Fail, SCHEMA_VERSION, Ts, Verify};
+use crate::audit::{AuditClaims, AuditLine, Envelope, Fail, SCHEMA_VERSION, Ts, Verify};
 use crate::authenticator::{Live, Stores, Waited};
-use crate::claims::Claims;
-use crate::credential::{Credential, TokenKind, looks_like_jwt};
+use crate::credential::{Credential, IAP_ASSERTION, TokenKind, find_assertion, looks_like_jwt};
 use crate::decision::{Allow, Decision, Denial, Limited, Served};
 use crate::hygiene::{self, Cleansing};
 use crate::identity::Identity;
 use crate::jose::verify::SignatureVerifier;
-use crate::keys::source::{Keys, UnknownKid};
 use crate::lookup::{self, Finding, LookupId, NotAsked, Question, Scope};
-use crate::metrics::{Cache, Outcome, Tally};
-use crate::policy::{ApiKeyPolicy, AwsSigV4Policy, KeyOrigin, Policy, Provider, ProviderKind};
+use crate::metrics::{self, Cache, Outcome, Tally};
+use crate::policy::{ApiKeyPolicy, AwsSigV4Policy, Policy, Provider, ProviderKind};
 use crate::provider::api_key::{self, KeyAnswer};
-use crate::provider::jwt::{NoProof, Ownership, Presented, claims_of_unsupported};
+use crate::provider::azure::graph::GroupsMissing;
+use crate::provider::jwt::Presented;
 use crate::provider::sigv4::{BodyProof, Judgement};
 use crate::provider::{Answer, Awaited, static_token};
 use crate::reason::Code;
@@ -56,6 +56,8 @@ pub(crate) struct Inputs<'a> {
     orgs: Vec<(usize, OrgNamed<'a>)>,
     agent: Option<Rc<str>>,
     credential: Result<Credential<'a>, Code>,
+    /// What stands in [`IAP_ASSERTION`]: a credential of its own kind beside the other one, and looked at only where a provider wants it.
+    assertion: Result<Option<Cow<'a, str>>, Code>,
 }
 
 impl<'a> Inputs<'a> {
@@ -79,6 +81,20 @@ impl<'a> Inputs<'a> {
         let plain = canonical
             .as_deref()
             .filter(|canonical| canonical.as_bytes() == raw_path);
+        let mut cleansing = hygiene::cleanse(head, &policy.identity.header_prefix);
+        let wants_assertion = policy
+            .providers
+            .iter()
+            .any(|p| matches!(p.kind, ProviderKind::GcpIap(_)));
+        if wants_assertion {
+            // Forwarded, it is forwarded in the one spelling that was looked at.
+            let forward = policy.identity.forward_credentials;
+            cleansing.remove.extend(
+                hygiene::spellings(head, IAP_ASSERTION)
+                    .into_iter()
+                    .filter(|n| !(forward && n.eq_ignore_ascii_case(IAP_ASSERTION.as_bytes()))),
+            );
+        }
         Self {
             method: String::from_utf8_lossy(head.method),
             skip: plain.is_some_and(|path| {
@@ -106,8 +122,13 @@ impl<'a> Inputs<'a> {
                 Ok(Credential::ApiKey(..)) => head.remote_addr.and_then(Source::parse),
                 _ => None,
             },
-            cleansing: hygiene::cleanse(head, &policy.identity.header_prefix),
+            cleansing,
             credential,
+            assertion: if wants_assertion {
+                find_assertion(head, policy.limits.token_bytes)
+            } else {
+                Ok(None)
+            },
         }
     }
 
@@ -130,6 +151,7 @@ impl<'a> Inputs<'a> {
                 .collect(),
             agent: self.agent,
             credential: self.credential.map(Credential::into_owned),
+            assertion: self.assertion.map(|a| a.map(own)),
         }
     }
 
@@ -138,17 +160,17 @@ impl<'a> Inputs<'a> {
         Trace {
             skipped: self.skip,
             agent: self.agent.clone(),
-            credential: self
-                .credential
-                .as_ref()
-                .map(Credential::kind)
-                .map_err(|c| *c),
+            credential: match &self.credential {
+                Err(code) => Err(*code),
+                Ok(_) => Ok(self.token_kind()),
+            },
             verdicts: Vec::new(),
         }
     }
 
     fn token_kind(&self) -> TokenKind {
         match &self.credential {
+            Ok(Credential::None) if self.has_assertion() => TokenKind::IapJwt,
             Ok(credential) => credential.kind(),
             Err(
                 Code::MalformedSignature
@@ -159,6 +181,11 @@ impl<'a> Inputs<'a> {
             ) => TokenKind::SigV4,
             Err(_) => TokenKind::Opaque,
         }
+    }
+
+    /// Whether there is an assertion, be it a sound one or not.
+    fn has_assertion(&self) -> bool {
+        !matches!(self.assertion, Ok(None))
     }
 }
 
@@ -174,6 +201,10 @@ struct Known<'p> {
     detail: Option<Rc<str>>,
     cache: Cache,
     retry_at: Option<UnixTime>,
+    /// What the audit event repeats of a proven token.
+    claims: AuditClaims,
+    /// Why the identity lacks groups that its caller has.
+    groups_missing: Option<GroupsMissing>,
     key_id: Option<KeyId>,
     /// Why an API key, though genuine, is not good for this request.
     key_forbidden: Option<Code>,
@@ -224,6 +255,13 @@ impl<'j> Judge<'j> {
         let mut known = Known::default();
         let answer = match &inputs.credential {
             Err(code) => return Ok(self.deny(inputs, *code, Known::default())),
+            Ok(Credential::None | Credential::OtherScheme) if inputs.has_assertion() => {
+                self.chain(None, inputs, &mut known)
+            }
+            // Nobody passes a signed request on, so what stands first in the chain decides.
+            Ok(Credential::Signed(_)) if inputs.has_assertion() && self.asks_iap_first() => {
+                self.chain(None, inputs, &mut known)
+            }
             Ok(Credential::None) if policy.required => {
                 return Ok(self.deny(inputs, Code::MissingToken, Known::default()));
             }
@@ -242,7 +280,7 @@ impl<'j> Judge<'j> {
                 }
             },
             Ok(Credential::Bearer(token) | Credential::ApiKey(token, _)) => {
-                self.chain(inputs, token, &mut known)
+                self.chain(Some(token), inputs, &mut known)
             }
         };
         self.conclude(inputs, answer, known)
@@ -299,6 +337,13 @@ impl<'j> Judge<'j> {
             Some(code) => self.deny(inputs, code, known),
             None => self.allow_within_limit(inputs, known),
         }
+    }
+
+    /// Whether the chain has a provider of Identity-Aware Proxy assertions before any of signed requests.
+    fn asks_iap_first(&self) -> bool {
+        let mut kinds = self.live.policy.providers.iter().map(|p| &p.kind);
+        let first = kinds.find(|k| matches!(k, ProviderKind::GcpIap(_) | ProviderKind::SigV4(_)));
+        matches!(first, Some(ProviderKind::GcpIap(_)))
     }
 
     /// Asks the first provider that knows the access key and takes its scope; when none takes it, the first that knows the key
@@ -364,26 +409,35 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// Asks the providers in turn until one says anything but "not for me".
-    fn chain(&mut self, inputs: &Inputs<'_>, token: &str, known: &mut Known<'j>) -> Answer {
+    /// Asks the providers in turn until one says anything but "not for me". Each looks at its own kind of credential.
+    fn chain(&mut self, token: Option<&str>, inputs: &Inputs<'_>, known: &mut Known<'j>) -> Answer {
         let live = self.live;
         let is_key = matches!(inputs.credential, Ok(Credential::ApiKey(..)));
         let mut jwt = Jwt::Unread;
         for (i, provider) in live.policy.providers.iter().enumerate() {
-            let (answer, whose) = match &provider.kind {
+            let (answer, whose) = match (&provider.kind, token) {
+                (ProviderKind::GcpIap(_), _) => {
+                    (self.iap(provider, i, inputs, known), Some(provider))
+                }
+                (_, None) => (Answer::NotForMe, None),
                 // What stands where API keys belong is nothing else, and nothing else is a key.
-                ProviderKind::ApiKey(policy) if is_key => {
+                (ProviderKind::ApiKey(policy), Some(token)) if is_key => {
                     (self.api_key(policy, inputs, token, known), Some(provider))
                 }
                 _ if is_key => (Answer::NotForMe, None),
-                ProviderKind::ApiKey(_) => (Answer::NotForMe, None),
-                ProviderKind::StaticToken(policy) => {
+                (ProviderKind::ApiKey(_), _) => (Answer::NotForMe, None),
+                (ProviderKind::StaticToken(policy), Some(token)) => {
                     (static_token::judge(policy, token), Some(provider))
                 }
-                ProviderKind::AwsSigV4(policy) => {
+                (ProviderKind::AwsSigV4(policy), Some(token)) => {
                     (self.aws(policy, i, token, known), Some(provider))
                 }
-                ProviderKind::Oidc(_) if looks_like_jwt(token) => {
+                (
+                    ProviderKind::Oidc(_)
+                    | ProviderKind::AzureAd(_)
+                    | ProviderKind::GithubActions(_),
+                    Some(token),
+                ) if looks_like_jwt(token) => {
                     if matches!(jwt, Jwt::Unread) {
                         jwt = self.read(token, known);
                     }
@@ -402,8 +456,7 @@ impl<'j> Judge<'j> {
                         }
                     }
                 }
-                ProviderKind::Oidc(_) | ProviderKind::SigV4(_) => (Answer::NotForMe, None),
-                ProviderKind::HttpVerifier(policy) => {
+                (ProviderKind::HttpVerifier(policy), Some(token)) => {
                     if self.live.judges_jwts && looks_like_jwt(token) && matches!(jwt, Jwt::Unread)
                     {
                         jwt = self.read(token, known);
@@ -419,6 +472,13 @@ impl<'j> Judge<'j> {
                         }
                     }
                 }
+                (
+                    ProviderKind::Oidc(_)
+                    | ProviderKind::AzureAd(_)
+                    | ProviderKind::GithubActions(_)
+                    | ProviderKind::SigV4(_),
+                    Some(_),
+                ) => (Answer::NotForMe, None),
             };
             self.note(i, &answer);
             if !matches!(answer, Answer::NotForMe) {
@@ -427,98 +487,6 @@ impl<'j> Judge<'j> {
             }
         }
         Answer::NotForMe
-    }
-
-    fn read<'t>(&mut self, token: &'t str, known: &mut Known<'j>) -> Jwt<'t> {
-        let policy = &self.live.policy;
-        match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
-            Err(Code::UnsupportedAlgorithm)
-                if self.live.asks_verifier
-                    && claims_of_unsupported(token, &policy.limits)
-                        .is_some_and(|claims| owner(policy, &claims).is_none()) =>
-            {
-                Jwt::Foreign
-            }
-            Err(code) => Jwt::Faulty(code),
-            Ok(presented) => {
-                let claims = presented.unproven();
-                if policy.audit.unproven_subject {
-                    known.unproven_subject = claims.subject().map(str::to_owned);
-                }
-                let owner = owner(policy, claims);
-                Jwt::Read(presented, owner)
-            }
-        }
-    }
-
-    /// Judges a token of this provider's issuer: keys, signature, claims, in that order.
-    fn jwt(
-        &mut self,
-        provider: &Provider,
-        index: usize,
-        token: &str,
-        presented: Presented<'_>,
-        known: &mut Known<'j>,
-    ) -> Answer {
-        let Some(rules) = provider.kind.jwt_rules() else {
-            return Answer::NotForMe;
-        };
-        let limits = &self.live.policy.limits;
-        let source = self.live.sources.get(index).copied().flatten();
-        let keys = match (rules.keys(), source) {
-            (KeyOrigin::Inline(keys), _) => keys.clone(),
-            (KeyOrigin::Remote(_), Some(id)) => {
-                match self.stores.keys.get(id).map(|s| s.keys(self.now, limits)) {
-                    Some(Keys::InForce(keys)) => keys,
-                    Some(Keys::Wait) => return self.pending(Awaited::Keys(id)),
-                    Some(Keys::Unavailable(at)) => {
-                        return Answer::Unavailable(Code::KeysUnavailable, at);
-                    }
-                    None => return Answer::Unavailable(Code::KeysUnavailable, self.now),
-                }
-            }
-            (KeyOrigin::Remote(_), None) => {
-                return Answer::Unavailable(Code::KeysUnavailable, self.now);
-            }
-        };
-        match presented.prove(
-            token,
-            &keys,
-            &mut self.stores.tokens,
-            self.verifier,
-            limits,
-            self.now,
-        ) {
-            Ok((verified, cache)) => {
-                known.cache = cache;
-                match rules.judge(&verified, self.now) {
-                    Ok(identity) => Answer::Verified(Rc::new(identity)),
-                    Err(code) => Answer::Refused(code),
-                }
-            }
-            Err(NoProof::Refused(code)) => Answer::Refused(code),
-            Err(NoProof::UnknownKid(kid)) => {
-                let Some(id) = source else {
-                    return Answer::Refused(Code::UnknownKid);
-                };
-                let waited_since = self
-                    .waited
-                    .filter(|w| w.awaited == Awaited::Keys(id))
-                    .map(|w| w.attempts);
-                let verdict = self
-                    .stores
-                    .keys
-                    .get_mut(id)
-                    .map(|s| s.unknown_kid(&kid, waited_since, self.now, limits));
-                match verdict {
-                    Some(UnknownKid::Wait) => self.pending(Awaited::Keys(id)),
-                    Some(UnknownKid::Unavailable(at)) => {
-                        Answer::Unavailable(Code::KeysUnavailable, at)
-                    }
-                    Some(UnknownKid::Refuse) | None => Answer::Refused(Code::UnknownKid),
-                }
-            }
-        }
     }
 
     fn api_key(
@@ -687,6 +655,7 @@ impl<'j> Judge<'j> {
                 outcome,
                 cache: known.cache,
             }),
+            count: known.groups_missing.map(|_| metrics::Id::GroupsMissing),
             ..Allow::default()
         };
         match inputs.cleansing.connection.as_deref() {
@@ -770,6 +739,8 @@ impl<'j> Judge<'j> {
                     .unwrap_or_else(|| inputs.token_kind())
                     .as_str(),
                 groups_count: identity.map_or(0, |i| i.groups().len()),
+                groups_missing: known.groups_missing.map(GroupsMissing::as_str),
+                claims: &known.claims,
                 remote_addr: inputs.remote_addr.as_deref(),
                 agent: inputs.agent.as_deref(),
                 key_id: known.key_id.as_ref().map(KeyId::as_str),
@@ -820,6 +791,7 @@ impl<'j> Judge<'j> {
                     agent: inputs.agent.as_deref(),
                     key_id: known.key_id.as_ref().map(KeyId::as_str),
                     user_id: known.identity.as_deref().map(Identity::user_id),
+                    claims: &known.claims,
                     unproven_subject: known.unproven_subject.as_deref(),
                     detail: known.detail.as_deref(),
                     config_version: &policy.version,
@@ -862,23 +834,6 @@ impl<'j> Judge<'j> {
             None => Cow::Owned(format!("{:016x}-{}", self.stores.seed, self.stores.seq)),
         }
     }
-}
-
-/// The provider that a token's claims make the one to judge it. Of several with this issuer the first whose audience matches;
-/// when none matches, the first one says so.
-fn owner(policy: &Policy, claims: &Claims) -> Option<usize> {
-    let mut owner = None;
-    let mut strongest = Ownership::None;
-    for (i, provider) in policy.providers.iter().enumerate() {
-        let claim = provider
-            .kind
-            .jwt_rules()
-            .map_or(Ownership::None, |rules| rules.ownership(claims));
-        if claim > strongest {
-            (owner, strongest) = (Some(i), claim);
-        }
-    }
-    owner
 }
 
 /// Group names as one header value: separated by commas, with `%` and `,` in a name percent-encoded, so that no name

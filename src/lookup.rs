@@ -19,6 +19,7 @@ use crate::generations::{Bounds, Generations};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::provider::aws::CallerIdentity;
+use crate::provider::azure::graph::DirectoryGroups;
 use crate::reason::Code;
 use crate::time::UnixTime;
 
@@ -130,6 +131,8 @@ pub enum Finding {
     Caller(Rc<CallerIdentity>),
     /// A verifier says who it is.
     Identity(Rc<Identity>),
+    /// A directory says in which groups the caller is.
+    Groups(Rc<DirectoryGroups>),
     /// Whoever was asked refuses the credential, with what it said about why, for the audit log.
     Refused(Code, Option<Rc<str>>),
 }
@@ -140,6 +143,7 @@ impl Finding {
             + match self {
                 Self::Caller(caller) => caller.weight(),
                 Self::Identity(identity) => identity.weight(),
+                Self::Groups(groups) => groups.weight(),
                 Self::Refused(_, detail) => detail.as_deref().map_or(0, str::len),
             }
     }

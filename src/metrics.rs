@@ -50,6 +50,7 @@ metrics! {
     TokenCacheEntries: Gauge "portcullis.token_cache.entries", "Verified tokens remembered by the worker that reported last.";
     LookupEntries: Gauge "portcullis.lookup.entries", "Answers of others (STS, verifiers) remembered by the worker that reported last.";
     LookupsOpen: Gauge "portcullis.lookup.open", "Questions to others that the reporting worker has open.";
+    GroupsMissing: Counter "portcullis.groups.missing", "Requests let in without some of the caller's groups, because the directory could not be asked.";
     CalloutOk: Counter "portcullis.callout.ok", "Callouts answered as expected.";
     CalloutFailed: Counter "portcullis.callout.failed", "Callouts that brought nothing usable.";
     CalloutMs: Histogram "portcullis.callout.ms", "How long callouts took, in milliseconds.";

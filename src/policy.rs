@@ -12,6 +12,7 @@ use crate::apikey::KeyTable;
 use crate::apikey::record::Pepper;
 use crate::credential::KeyPlaces;
 use crate::glob::Globs;
+use crate::jose::KeyUse;
 use crate::jose::algorithm::Algorithm;
 use crate::jose::jwks::KeySet;
 use crate::limits::Limits;
@@ -91,6 +92,12 @@ pub enum ProviderKind {
     AwsSigV4(Box<AwsSigV4Policy>),
     /// Requests signed with AWS Signature Version 4.
     SigV4(Box<SigV4Policy>),
+    /// Access tokens of Microsoft Entra ID.
+    AzureAd(Box<AzurePolicy>),
+    /// Assertions of Google's Identity-Aware Proxy, in a header of their own.
+    GcpIap(Box<IapPolicy>),
+    /// ID tokens of GitHub Actions jobs.
+    GithubActions(Box<GithubPolicy>),
     /// API keys.
     ApiKey(Box<ApiKeyPolicy>),
     /// Tokens that a service of the operator's own is asked about.
@@ -107,6 +114,25 @@ impl ProviderKind {
             Self::SigV4(_) => "sigv4",
             Self::ApiKey(_) => "api_key",
             Self::HttpVerifier(_) => "http_verifier",
+            Self::AzureAd(_) => "azure_ad",
+            Self::GcpIap(_) => "gcp_iap",
+            Self::GithubActions(_) => "github_actions",
+        }
+    }
+
+    /// The issuer as operators write it, and where its keys come from, of those that judge JWTs. For
+    /// Entra ID it is that of the discovery document.
+    pub fn issuer_keys(&mut self) -> Option<(String, &mut KeyOrigin)> {
+        match self {
+            Self::Oidc(oidc) => Some((oidc.issuer.clone(), &mut oidc.keys)),
+            Self::AzureAd(azure) => Some((azure.keys_issuer.clone(), &mut azure.keys)),
+            Self::GcpIap(iap) => Some((crate::provider::gcp_iap::ISSUER.to_owned(), &mut iap.keys)),
+            Self::GithubActions(github) => Some((github.issuer.clone(), &mut github.keys)),
+            Self::StaticToken(_)
+            | Self::AwsSigV4(_)
+            | Self::SigV4(_)
+            | Self::ApiKey(_)
+            | Self::HttpVerifier(_) => None,
         }
     }
 
@@ -114,11 +140,23 @@ impl ProviderKind {
     pub(crate) fn jwt_rules(&self) -> Option<&dyn JwtRules> {
         match self {
             Self::Oidc(oidc) => Some(&**oidc),
+            Self::AzureAd(azure) => Some(&**azure),
+            Self::GcpIap(iap) => Some(&**iap),
+            Self::GithubActions(github) => Some(&**github),
             Self::StaticToken(_)
             | Self::AwsSigV4(_)
             | Self::SigV4(_)
             | Self::ApiKey(_)
             | Self::HttpVerifier(_) => None,
+        }
+    }
+
+    /// The rules for JWTs that come as bearer tokens. Google's assertions come in a header of their own, and are worth
+    /// nothing elsewhere.
+    pub(crate) fn bearer_rules(&self) -> Option<&dyn JwtRules> {
+        match self {
+            Self::GcpIap(_) => None,
+            kind => kind.jwt_rules(),
         }
     }
 
@@ -128,7 +166,13 @@ impl ProviderKind {
             Self::StaticToken(policy) => static_token::knows(policy, token),
             Self::AwsSigV4(policy) => policy.prefix_of(token).is_some(),
             // An API key is told apart before the chain: nobody but its provider is asked.
-            Self::Oidc(_) | Self::SigV4(_) | Self::ApiKey(_) | Self::HttpVerifier(_) => false,
+            Self::Oidc(_)
+            | Self::AzureAd(_)
+            | Self::GcpIap(_)
+            | Self::GithubActions(_)
+            | Self::SigV4(_)
+            | Self::ApiKey(_)
+            | Self::HttpVerifier(_) => false,
         }
     }
 }
@@ -160,6 +204,8 @@ pub struct OidcPolicy {
     pub max_token_age: Option<Duration>,
     /// Accept tokens that never expire.
     pub allow_missing_exp: bool,
+    /// What the keys must be for.
+    pub key_use: KeyUse,
 }
 
 impl OidcPolicy {
@@ -338,6 +384,134 @@ pub struct AccessKey {
     pub session_token_sha256: Option<[u8; 32]>,
     /// Who signs.
     pub identity: Rc<crate::identity::Identity>,
+}
+
+/// `azure_ad`: which access tokens of Microsoft Entra ID are accepted.
+#[derive(Debug)]
+pub struct AzurePolicy {
+    /// Whose clouds' tenants.
+    pub cloud: &'static AzureCloud,
+    /// The tenants whose tokens are accepted.
+    pub tenants: Tenants,
+    /// One of these must be in `aud`. Never empty.
+    pub audiences: Vec<String>,
+    /// The issuer that the keys' discovery document names, with `{tenantid}` in it for many tenants.
+    pub keys_issuer: String,
+    /// Where the keys come from.
+    pub keys: KeyOrigin,
+    /// Leeway for `exp` and `nbf`.
+    pub clock_skew: Duration,
+    /// Application ids, in lower case; empty means any.
+    pub apps: Vec<String>,
+    /// What `idtyp` must say.
+    pub token_type: Option<AzureTokenType>,
+    /// The application must have shown a secret or a certificate.
+    pub require_confidential_client: bool,
+    /// Where groups are asked for that a token does not hold; `None` asks nobody.
+    pub graph: Option<GraphPolicy>,
+}
+
+/// One of Microsoft's clouds, which know nothing of each other.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AzureCloud {
+    /// The host of sign-in, of version 2 issuers and of keys.
+    pub authority: &'static str,
+    /// The host of version 1 issuers.
+    pub v1_issuer_host: &'static str,
+    /// The host of Microsoft Graph.
+    pub graph_host: &'static str,
+}
+
+/// Tenants, by their ids in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tenants {
+    /// This one.
+    One(String),
+    /// These.
+    Listed(Vec<String>),
+    /// Any on earth.
+    Any,
+}
+
+impl Tenants {
+    /// Whether tokens of a tenant are accepted.
+    pub fn allow(&self, tenant: &str) -> bool {
+        match self {
+            Self::One(one) => one == tenant,
+            Self::Listed(many) => many.iter().any(|t| t == tenant),
+            Self::Any => true,
+        }
+    }
+}
+
+/// `idtyp` of an access token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AzureTokenType {
+    /// An application by itself.
+    App,
+    /// An application on behalf of a user.
+    User,
+}
+
+impl AzureTokenType {
+    /// The claim's value.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::App => "app",
+            Self::User => "user",
+        }
+    }
+}
+
+/// Where the groups of a caller are asked for.
+#[derive(Debug)]
+pub struct GraphPolicy {
+    /// Microsoft Graph's host in this cloud.
+    pub host: String,
+    /// How long a request waits for it.
+    pub timeout: Duration,
+    /// How long its answer is remembered.
+    pub cache_ttl: Duration,
+    /// Names what is asked.
+    pub scope: Scope,
+}
+
+/// `gcp_iap`: which assertions of Google's Identity-Aware Proxy are accepted.
+#[derive(Debug)]
+pub struct IapPolicy {
+    /// One of these must be in `aud`. Never empty.
+    pub audiences: Vec<String>,
+    /// Google's keys for it.
+    pub keys: KeyOrigin,
+    /// Leeway for `exp` and `iat`.
+    pub clock_skew: Duration,
+}
+
+/// `github_actions`: which jobs' ID tokens are accepted. What is `None` or empty allows any; what is not must match.
+#[derive(Debug)]
+pub struct GithubPolicy {
+    /// Without a trailing `/`.
+    pub issuer: String,
+    /// One of these must be in `aud`. Never empty.
+    pub audiences: Vec<String>,
+    /// Where the issuer's keys come from.
+    pub keys: KeyOrigin,
+    /// Leeway for `exp` and `nbf`.
+    pub clock_skew: Duration,
+    /// Globs on `repository`.
+    pub repositories: Option<Globs>,
+    /// Values of `repository_id`.
+    pub repository_ids: Vec<String>,
+    /// Values of `repository_owner_id`.
+    pub owner_ids: Vec<String>,
+    /// Globs on `ref`.
+    pub refs: Option<Globs>,
+    /// Globs on `environment`.
+    pub environments: Option<Globs>,
+    /// Globs on `job_workflow_ref`, or `workflow_ref` in tokens without it.
+    pub workflows: Option<Globs>,
+    /// Globs on `event_name`.
+    pub events: Option<Globs>,
 }
 
 /// `api_key`: keys known by their digests.

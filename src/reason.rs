@@ -124,6 +124,28 @@ codes! {
     MissingAudience = "missing_audience" in Rejected;
     /// The request's organisation header names another organisation than the verifier does for its caller, or several.
     OrgMismatch = "org_mismatch" in Rejected;
+    /// The token's `iss` is not one that a token of its tenant, or in its header, has.
+    IssuerMismatch = "issuer_mismatch" in Rejected;
+    /// The token's tenant (`tid`) is not one of the provider's.
+    TenantNotAllowed = "tenant_not_allowed" in Rejected;
+    /// The calling application is not in `allowed_apps`.
+    AppNotAllowed = "app_not_allowed" in Rejected;
+    /// The token's `idtyp` is missing or not the one demanded.
+    TokenTypeNotAllowed = "token_type_not_allowed" in Rejected;
+    /// The calling application did not authenticate, and `require_confidential_client` is set.
+    PublicClient = "public_client" in Rejected;
+    /// The repository or its owner is not allowed by `allowed_repositories`, `allowed_repository_ids` and `allowed_owner_ids`.
+    RepositoryNotAllowed = "repository_not_allowed" in Rejected;
+    /// The token's `ref` is missing or not in `allowed_refs`.
+    RefNotAllowed = "ref_not_allowed" in Rejected;
+    /// The token's `environment` is missing or not in `allowed_environments`.
+    EnvironmentNotAllowed = "environment_not_allowed" in Rejected;
+    /// The token's `job_workflow_ref`, or `workflow_ref` where it has none, is not in `allowed_workflows`.
+    WorkflowNotAllowed = "workflow_not_allowed" in Rejected;
+    /// The token's `event_name` is missing or not in `allowed_events`.
+    EventNotAllowed = "event_not_allowed" in Rejected;
+    /// The token's `sub` tells of another repository, ref or environment than its other claims.
+    SubjectMismatch = "subject_mismatch" in Rejected;
     /// Whoever had to be asked about the credential says that it is not genuine, or not valid; `detail` has their error code.
     RejectedUpstream = "rejected_upstream" in Rejected;
 
@@ -186,6 +208,8 @@ codes! {
     UnknownKid = "unknown_kid" in Invalid;
     /// The key's type, curve, `alg`, `use` or `key_ops` disagrees with the token's header.
     KeyMismatch = "key_mismatch" in Invalid;
+    /// The key signs for another issuer than the token's (Microsoft's `issuer` member of a key).
+    KeyIssuerMismatch = "key_issuer_mismatch" in Invalid;
     /// The signature does not verify.
     BadSignature = "bad_signature" in Invalid;
     /// The presigned request in the token is not one of `GetCallerIdentity`, exactly as documented.

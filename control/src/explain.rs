@@ -10,10 +10,13 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use portcullis_core::claims::Claims;
-use portcullis_core::credential::TokenKind;
+use portcullis_core::credential::{IAP_ASSERTION, TokenKind};
 use portcullis_core::decision::{Decision, Step};
 use portcullis_core::jose::{Algorithm, KeySet, RustVerifier, UntrustedJws, parse_strict};
-use portcullis_core::policy::{ClaimPath, KeyOrigin, OidcPolicy, Policy, Provider, ProviderKind};
+use portcullis_core::policy::{
+    AzurePolicy, ClaimPath, GithubPolicy, KeyOrigin, OidcPolicy, Policy, Provider, ProviderKind,
+    Tenants,
+};
 use portcullis_core::reason::{Code, Reason};
 use portcullis_core::time::UnixTime;
 use portcullis_core::trace::{Trace, Verdict};
@@ -112,11 +115,16 @@ fn explain(args: &Args) -> Result<(String, bool), String> {
         need.update(request.body());
         step = need.finish(&mut auth, now);
     }
+    // What stands beside a bearer token is told of by the provider that reads it.
+    let credential = match trace.credential {
+        Ok(TokenKind::IapJwt) => request.header(IAP_ASSERTION),
+        _ => request.bearer(),
+    };
     let story = Story {
         policy: auth.policy(),
         trace: &trace,
-        token: request.bearer().and_then(|t| Token::read(t, auth.policy())),
-        length: request.bearer().map_or(0, str::len),
+        token: credential.and_then(|t| Token::read(t, auth.policy())),
+        length: credential.map_or(0, str::len),
         given: &given,
         now,
     };
@@ -174,10 +182,10 @@ fn use_key_files(policy: &mut Policy, given: &[String]) -> Result<Vec<(String, S
         let set = Rc::new(set);
         let mut any = false;
         for provider in &mut policy.providers {
-            if let ProviderKind::Oidc(oidc) = &mut provider.kind
-                && oidc.owns_issuer(issuer)
+            if let Some((own, keys)) = provider.kind.issuer_keys()
+                && own == issuer.strip_suffix('/').unwrap_or(issuer)
             {
-                oidc.keys = KeyOrigin::Inline(set.clone());
+                *keys = KeyOrigin::Inline(set.clone());
                 any = true;
             }
         }
@@ -375,6 +383,17 @@ impl Story<'_> {
             }
             ProviderKind::SigV4(_) => {}
             ProviderKind::Oidc(oidc) => self.tell_oidc(oidc, verdict, &mut say),
+            ProviderKind::AzureAd(azure) => self.tell_azure(azure, &mut say),
+            ProviderKind::GcpIap(iap) => {
+                say(format!(
+                    "takes what Google's Identity-Aware Proxy puts in {IAP_ASSERTION}, for {}",
+                    list(&iap.audiences)
+                ));
+                if matches!(verdict, Verdict::NotForMe) {
+                    say("the request has none, or it is another provider's".to_owned());
+                }
+            }
+            ProviderKind::GithubActions(github) => self.tell_github(github, &mut say),
             ProviderKind::AwsSigV4(aws) => {
                 let prefixes: Vec<&str> = aws.prefixes.iter().map(|p| &*p.prefix).collect();
                 let hosts: Vec<&str> = aws.endpoints.iter().map(|e| &*e.host).collect();
@@ -423,6 +442,55 @@ impl Story<'_> {
                     ),
                 },
             });
+        }
+    }
+
+    fn tell_azure(&self, azure: &AzurePolicy, say: &mut dyn FnMut(String)) {
+        say(format!(
+            "takes tokens of {} at {}, for {}",
+            match &azure.tenants {
+                Tenants::One(tenant) => format!("tenant {tenant}"),
+                Tenants::Listed(tenants) => format!("tenants {}", tenants.join(", ")),
+                Tenants::Any => "any tenant".to_owned(),
+            },
+            azure.cloud.authority,
+            list(&azure.audiences)
+        ));
+        let Some(claims) = self.token.as_ref().map(|t| &t.claims) else {
+            return;
+        };
+        match claims.issuer().and_then(|iss| azure.tenant_of(iss)) {
+            Some(tenant) => say(format!("the token's issuer is that of tenant {tenant}")),
+            None => say("the token is of another issuer".to_owned()),
+        }
+        for name in ["tid", "ver", "appid", "azp", "oid", "idtyp"] {
+            if let Some(value) = claims.text(name) {
+                say(format!("{name}: {value:?}"));
+            }
+        }
+    }
+
+    fn tell_github(&self, github: &GithubPolicy, say: &mut dyn FnMut(String)) {
+        say(format!(
+            "takes jobs' tokens of {}, for {}",
+            quoted(Some(&github.issuer)),
+            list(&github.audiences)
+        ));
+        let Some(claims) = self.token.as_ref().map(|t| &t.claims) else {
+            return;
+        };
+        for name in [
+            "repository",
+            "repository_id",
+            "repository_owner_id",
+            "ref",
+            "environment",
+            "job_workflow_ref",
+            "event_name",
+        ] {
+            if let Some(value) = claims.text(name) {
+                say(format!("{name}: {value:?}"));
+            }
         }
     }
 

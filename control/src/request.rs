@@ -99,6 +99,16 @@ impl Request {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
 
+    /// The value of a header (lower-case name). Only where there is one.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.headers.iter().filter(|(n, _)| n == name.as_bytes());
+        let (_, value) = values.next()?;
+        if values.next().is_some() {
+            return None;
+        }
+        std::str::from_utf8(value).ok().map(str::trim)
+    }
+
     /// `GET /path`, without the query.
     pub fn line(&self) -> String {
         let path = self.path.split(['?', '#']).next().unwrap_or_default();

@@ -15,8 +15,9 @@ use super::raw::{
 use super::read::{Errors, Many, Path, Span};
 use crate::agent::is_agent_name;
 use crate::apikey::record::ScopeKind;
-use crate::credential::KeyPlaces;
+use crate::credential::{IAP_ASSERTION, KeyPlaces};
 use crate::glob::Globs;
+use crate::hygiene::UNSIGNED_IAP;
 use crate::jose::JoseLimits;
 use crate::limits::Limits;
 use crate::policy::{
@@ -491,7 +492,10 @@ impl Compiler<'_> {
         let header = config.agent.as_ref().and_then(|a| a.header.as_ref());
         if let Some(header) = header {
             let header = header.to_ascii_lowercase();
-            if header.starts_with(&identity.header_prefix) || header == "authorization" {
+            if header.starts_with(&identity.header_prefix)
+                || header.starts_with(UNSIGNED_IAP)
+                || matches!(&*header, "authorization" | IAP_ASSERTION)
+            {
                 let agent = Path::ROOT.key("agent");
                 self.error(&agent.key("header"), Problem::ReservedHeader);
             }

@@ -173,6 +173,10 @@ pub enum Problem {
     BadHeaderValue,
     /// An endpoint with a path of its own.
     EndpointWithPath,
+    /// Not the id of a tenant or an application.
+    BadGuid,
+    /// Not the numeric id of a repository or its owner.
+    BadNumericId,
     /// Not the id of an API key.
     BadKeyId,
     /// Not the digest of an API key.
@@ -276,6 +280,12 @@ pub enum Hazard {
     AnyAwsPrincipal,
     /// STS asked without TLS by the URL's scheme.
     PlainHttpSts,
+    /// Every Microsoft tenant on earth is let in.
+    AnyTenant,
+    /// Repositories known by names that can pass to others.
+    NamesOnly,
+    /// Repositories of anybody on GitHub.
+    AnyOwner,
     /// API keys that never expire.
     EndlessKeys {
         /// How many.
@@ -420,6 +430,8 @@ impl fmt::Display for Problem {
             }
             Self::BadHeaderValue => f.write_str("must be 1 to 256 visible ASCII characters without spaces"),
             Self::EndpointWithPath => f.write_str("must have no path or query: callers sign for the path `/`"),
+            Self::BadGuid => f.write_str("must be an id such as `aaaabbbb-0000-cccc-1111-dddd2222eeee`, not a name or a domain"),
+            Self::BadNumericId => f.write_str("must be a numeric id of at most 20 digits, not a name"),
             Self::BadKeyId => f.write_str("is not the id of a key: the 12 letters and digits after its prefix"),
             Self::BadKeyDigest => f.write_str(
                 "must be `sha256:` or `hmac-sha256:` and 64 hexadecimal digits; `portcullis key hash` makes it from a key",
@@ -492,6 +504,15 @@ impl fmt::Display for Hazard {
             ),
             Self::PlainHttpSts => f.write_str(
                 "is plain http: whoever sits between can say who a caller is, unless the proxy's cluster adds TLS",
+            ),
+            Self::AnyTenant => f.write_str(
+                "every tenant of this cloud is let in, and anybody can make himself one; prefer `allow_multi_tenant` with `allowed_tenants`",
+            ),
+            Self::NamesOnly => f.write_str(
+                "names pass to whoever takes them after a renaming or deletion; add `allowed_owner_ids` or `allowed_repository_ids`",
+            ),
+            Self::AnyOwner => f.write_str(
+                "matches repositories of anybody on GitHub; begin with the owner's name, or add `allowed_owner_ids`",
             ),
             Self::EndlessKeys { count: 1, first } => {
                 write!(f, "the key {first} never expires; set `expires_at` or `max_ttl`")

@@ -28,8 +28,9 @@ pub use self::crypto::{Backend, CryptoConfig};
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
 pub use self::key_records::{Expiry, KeyList, KeyRateLimit, KeyRecord, KeyScope, Seconds};
 pub use self::provider::{
-    AccessKeyConfig, ApiKeySettings, ClaimMapConfig, Jwks, OFFERED, OidcSettings, Settings,
-    SigV4Settings, StaticIdentity, StaticTokenSettings, UnsignedPayload,
+    AccessKeyConfig, ApiKeySettings, Authority, AzureAdSettings, ClaimMapConfig, GcpIapSettings,
+    GithubActionsSettings, GroupsMode, Ids, Jwks, KeyUseSetting, OFFERED, OidcSettings, Settings,
+    SigV4Settings, StaticIdentity, StaticTokenSettings, TokenType, UnsignedPayload,
 };
 pub use self::raw::{
     AgentConfig, AgentFactsConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig,

@@ -117,6 +117,7 @@ inline! {
     Expiry, "Expiry", {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 253_402_300_799_u64}, {"enum": ["never"]}]};
     Secret, "Secret", {"type": "string", "minLength": 1};
     UnavailableStatus, "UnavailableStatus", {"enum": [503, 401]};
+    provider::Ids, "Ids", {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "array", "minItems": 1, "items": {"type": ["string", "integer"]}}]};
     provider::Jwks, "Jwks", {"anyOf": [{"type": "object", "required": ["keys"]}, {"type": "string"}]};
 }
 

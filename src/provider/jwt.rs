@@ -1,7 +1,9 @@
 //! What all JWT providers share: the presented token, read once, and the proof of its signature.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use crate::audit::AuditClaims;
 use crate::claims::Claims;
 use crate::identity::Identity;
 use crate::jose::base64url;
@@ -9,9 +11,10 @@ use crate::jose::json::parse_strict;
 use crate::jose::jwks::KeySet;
 use crate::jose::jws::{JwsError, UntrustedJws, VerifyError};
 use crate::jose::verify::SignatureVerifier;
+use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::limits::Limits;
 use crate::metrics::Cache;
-use crate::policy::KeyOrigin;
+use crate::policy::{GraphPolicy, KeyOrigin};
 use crate::reason::Code;
 use crate::time::UnixTime;
 use crate::tokens::{TokenCache, VerifiedToken};
@@ -24,11 +27,62 @@ pub(crate) trait JwtRules {
     /// Whether a token that says this is this provider's to judge.
     fn ownership(&self, claims: &Claims) -> Ownership;
 
+    /// Whether a key of the issuer's set may vouch for a token that says this. Asked before the signature is verified, and
+    /// on every request with a token that was verified before.
+    ///
+    /// # Errors
+    /// The code for what disagrees.
+    fn check_key(&self, key: &Jwk, algorithm: Algorithm, claims: &Claims) -> Result<(), Code>;
+
     /// Judges what a token of this provider says, its signature proven.
     ///
     /// # Errors
     /// The code of the first rule that it breaks.
     fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code>;
+
+    /// What of a proven token the audit event repeats.
+    fn audit_claims(&self, _: &Claims) -> AuditClaims {
+        AuditClaims::default()
+    }
+
+    /// Where the rest of the caller's groups is to be had, when the token says that it does not hold them.
+    fn more_groups(&self, _: &Claims) -> Option<&GraphPolicy> {
+        None
+    }
+}
+
+/// Leeway and registered times, as every kind of token has them. RFC 7519 section 4.1.4: `exp` is the first moment that the
+/// token is *not* valid any more; the leeway moves it out.
+///
+/// # Errors
+/// [`Code::Expired`], [`Code::MissingExpiry`], [`Code::NotYetValid`].
+pub(crate) fn check_time(
+    claims: &Claims,
+    now: UnixTime,
+    skew: Duration,
+    allow_missing_exp: bool,
+) -> Result<(), Code> {
+    match claims.expires_at() {
+        Some(exp) if now >= exp + skew => return Err(Code::Expired),
+        None if !allow_missing_exp => return Err(Code::MissingExpiry),
+        _ => {}
+    }
+    if claims.not_before().is_some_and(|nbf| now + skew < nbf) {
+        return Err(Code::NotYetValid);
+    }
+    Ok(())
+}
+
+/// A key for JWT-SVIDs vouches for nothing else, and nothing else for them: one trust bundle may hold both.
+///
+/// # Errors
+/// [`Code::KeyMismatch`].
+pub(crate) fn check_use(key: &Jwk, wanted: KeyUse) -> Result<(), Code> {
+    let fits = match wanted {
+        KeyUse::Signature => key.key_use() != Some(KeyUse::JwtSvid),
+        KeyUse::JwtSvid => key.key_use() == Some(KeyUse::JwtSvid),
+    };
+    if fits { Ok(()) } else { Err(Code::KeyMismatch) }
 }
 
 /// Of several providers that could judge a token, the first of the strongest claim does.
@@ -40,6 +94,32 @@ pub(crate) enum Ownership {
     Issuer,
     /// Of this issuer, for us.
     Audience,
+}
+
+/// Whose token it is, and the keys of theirs in force.
+#[derive(Clone, Copy)]
+pub(crate) struct Issuer<'k> {
+    pub rules: &'k dyn JwtRules,
+    pub keys: &'k KeySet,
+}
+
+impl<'k> Issuer<'k> {
+    /// The one key that may vouch for a token with this header and these claims.
+    fn key(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+        claims: &Claims,
+    ) -> Result<&'k Jwk, NoProof> {
+        let key = self
+            .keys
+            .select(kid, algorithm)
+            .map_err(|e| no_proof(&e, kid))?;
+        self.rules
+            .check_key(key, algorithm, claims)
+            .map_err(NoProof::Refused)?;
+        Ok(key)
+    }
 }
 
 /// A JWT as presented.
@@ -84,15 +164,15 @@ impl<'a> Presented<'a> {
         }
     }
 
-    /// Proves the signature under the key that `keys` singles out now. A token seen before is proven by that key being
+    /// Proves the signature under the key that the issuer's set singles out now. A token seen before is proven by that key being
     /// the one it was verified with.
     ///
     /// # Errors
     /// [`NoProof`].
-    pub fn prove(
+    pub(crate) fn prove(
         self,
         token: &str,
-        keys: &KeySet,
+        issuer: &Issuer<'_>,
         cache: &mut TokenCache,
         verifier: &dyn SignatureVerifier,
         limits: &Limits,
@@ -100,9 +180,7 @@ impl<'a> Presented<'a> {
     ) -> Result<(Rc<VerifiedToken>, Cache), NoProof> {
         let (jws, claims) = match self {
             Self::Seen(seen) => {
-                let key = keys
-                    .select(seen.kid.as_deref(), seen.algorithm)
-                    .map_err(|e| no_proof(&e, seen.kid.as_deref()))?;
+                let key = issuer.key(seen.kid.as_deref(), seen.algorithm, &seen.claims)?;
                 if key.thumbprint() == seen.thumbprint {
                     return Ok((seen, Cache::Hit));
                 }
@@ -115,14 +193,11 @@ impl<'a> Presented<'a> {
             Self::New(new) => *new,
         };
         let (kid, algorithm) = (jws.kid().map(str::to_owned), jws.algorithm());
-        let thumbprint = keys
-            .select(kid.as_deref(), algorithm)
-            .map_err(|e| no_proof(&e, kid.as_deref()))?
-            .thumbprint();
+        let thumbprint = issuer.key(kid.as_deref(), algorithm, &claims)?.thumbprint();
         if cache.has_failed(token, &thumbprint, now, limits) {
             return Err(NoProof::Refused(Code::BadSignature));
         }
-        match jws.verify(keys, verifier) {
+        match jws.verify(issuer.keys, verifier) {
             Ok(proof) => {
                 let verified = Rc::new(VerifiedToken {
                     claims,

@@ -2,6 +2,9 @@
 
 pub mod api_key;
 pub mod aws;
+pub mod azure;
+pub mod gcp_iap;
+pub mod github_actions;
 pub mod http_verifier;
 pub mod jwt;
 pub mod oidc;

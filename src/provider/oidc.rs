@@ -5,8 +5,9 @@ use serde_json::Value;
 use crate::claims::Claims;
 use crate::glob::Globs;
 use crate::identity::{Identity, is_part};
+use crate::jose::{Algorithm, Jwk};
 use crate::policy::{ClaimPath, KeyOrigin, OidcPolicy};
-use crate::provider::jwt::{JwtRules, Ownership};
+use crate::provider::jwt::{JwtRules, Ownership, check_time, check_use};
 use crate::reason::Code;
 use crate::time::UnixTime;
 use crate::tokens::VerifiedToken;
@@ -24,6 +25,10 @@ impl JwtRules for OidcPolicy {
         } else {
             Ownership::Issuer
         }
+    }
+
+    fn check_key(&self, key: &Jwk, _: Algorithm, _: &Claims) -> Result<(), Code> {
+        check_use(key, self.key_use)
     }
 
     fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code> {
@@ -61,19 +66,8 @@ impl OidcPolicy {
         self.identity(claims)
     }
 
-    /// Section 4.1.4: `exp` is the first moment the token is *not* valid any more; the leeway moves it out.
     fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), Code> {
-        match claims.expires_at() {
-            Some(exp) if now >= exp + self.clock_skew => return Err(Code::Expired),
-            None if !self.allow_missing_exp => return Err(Code::MissingExpiry),
-            _ => {}
-        }
-        if claims
-            .not_before()
-            .is_some_and(|nbf| now + self.clock_skew < nbf)
-        {
-            return Err(Code::NotYetValid);
-        }
+        check_time(claims, now, self.clock_skew, self.allow_missing_exp)?;
         if let Some(max_age) = self.max_token_age {
             let issued = claims.issued_at().ok_or(Code::TooOld)?;
             if now + self.clock_skew < issued {

@@ -10,6 +10,9 @@
 
 mod api_keys;
 mod aws_sigv4;
+mod azure_ad;
+mod gcp_iap;
+mod github_actions;
 mod http_verifier;
 mod resource_metadata;
 mod sigv4;
@@ -368,7 +371,7 @@ fn providers() {
         ),
         (
             json!({"providers": [{"type": "kerberos", "settings": {"region": "eu-west-1"}}]}),
-            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4, api_key, http_verifier",
+            "auth.providers[0].type: this version does not offer the provider type `kerberos`; it offers oidc, static_token, aws_sigv4, sigv4, azure_ad, gcp_iap, github_actions, api_key, http_verifier",
         ),
         (
             json!({"providers": [{"type": "static-tokens", "settings": {}}]}),

@@ -11,7 +11,10 @@
 
 mod api_keys;
 mod aws;
+mod azure;
 mod chain;
+mod gcp_iap;
+mod github;
 mod http_verifier;
 mod hygiene;
 mod keys;

@@ -300,3 +300,33 @@ fn one_trailing_slash_of_the_issuer_is_ignored() {
         }
     }
 }
+
+#[test]
+fn keys_for_jwt_svids_vouch_for_nothing_else() {
+    let svid = |key_use: &str| {
+        let mut key = jwk("k1", KEY);
+        key["use"] = json!(key_use);
+        json!({"keys": [key]})
+    };
+    for (settings, expected) in [
+        (json!({"jwks": svid("sig")}), "ok"),
+        (json!({"jwks": svid("jwt-svid")}), "key_mismatch"),
+        (
+            json!({"jwks": svid("jwt-svid"), "key_use": "jwt-svid"}),
+            "ok",
+        ),
+        (
+            json!({"jwks": svid("sig"), "key_use": "jwt-svid"}),
+            "key_mismatch",
+        ),
+    ] {
+        let mut bench = Bench::oidc(settings.clone());
+        assert_eq!(bench.with_token(&token(json!({}))), expected, "{settings}");
+        assert_eq!(bench.verifier.0.get(), u32::from(expected == "ok"));
+    }
+    // A token that was verified before is held to it too.
+    let mut bench = Bench::oidc(json!({}));
+    assert_eq!(bench.with_token(&token(json!({}))), "ok");
+    bench.reload(&oidc_config(json!({"key_use": "jwt-svid"})));
+    assert_eq!(bench.with_token(&token(json!({}))), "key_mismatch");
+}

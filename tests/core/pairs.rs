@@ -4,12 +4,13 @@
 
 use portcullis_core::authenticator::BackgroundCallout;
 use portcullis_core::decision::{Decision, Step};
+use portcullis_core::jose::base64url;
 use serde_json::{Value, json};
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use crate::support::*;
-use crate::{api_keys, aws, sigv4};
+use crate::{api_keys, aws, azure, gcp_iap, github, sigv4};
 
 /// One provider: its entry in a chain, a caller that it lets in, and callers whose credentials are its own to refuse.
 struct Row {
@@ -19,7 +20,7 @@ struct Row {
     bad: fn() -> Vec<(&'static str, Request)>,
 }
 
-const ROWS: [Row; 6] = [
+const ROWS: [Row; 9] = [
     Row {
         provider: || provider(json!({"allowed_subjects": "alice"})),
         good: || bearer(&token(json!({}))),
@@ -125,6 +126,73 @@ const ROWS: [Row; 6] = [
         },
     },
     Row {
+        provider: || {
+            azure::provider(json!({"allowed_apps": "11112222-bbbb-3333-cccc-4444dddd5555"}))
+        },
+        good: || bearer(&azure::sealed(&azure::v2(json!({})))),
+        bad: || {
+            let with = |changes| bearer(&azure::sealed(&azure::v2(changes)));
+            let good = azure::sealed(&azure::v2(json!({})));
+            vec![
+                ("cut", bearer(good.split_at(200).0)),
+                ("expired", with(json!({"exp": 1}))),
+                ("forged", bearer(&tampered(&good))),
+                (
+                    "another app's",
+                    with(json!({"azp": "22223333-cccc-4444-dddd-5555eeee6666"})),
+                ),
+                (
+                    "another tenant's",
+                    with(json!({"tid": "bbbbcccc-1111-dddd-2222-eeee3333ffff"})),
+                ),
+                ("stolen", with(json!({"aud": "api://other"}))),
+            ]
+        },
+    },
+    Row {
+        provider: || github::provider(json!({})),
+        good: || bearer(&github::token(json!({}))),
+        bad: || {
+            let with = |changes| bearer(&github::token(changes));
+            let good = github::token(json!({}));
+            vec![
+                ("cut", bearer(good.split_at(200).0)),
+                ("expired", with(json!({"exp": 1}))),
+                ("forged", bearer(&tampered(&good))),
+                (
+                    "another owner's",
+                    with(json!({"repository_owner_id": "66"})),
+                ),
+                ("stolen", with(json!({"aud": "sigstore"}))),
+            ]
+        },
+    },
+    Row {
+        provider: || gcp_iap::iap(gcp_iap::BACKEND),
+        good: || gcp_iap::through_iap(&gcp_iap::assertion(json!({}))),
+        bad: || {
+            let with = |changes| gcp_iap::through_iap(&gcp_iap::assertion(changes));
+            let good = gcp_iap::assertion(json!({}));
+            vec![
+                ("malformed", gcp_iap::through_iap("a.b.c")),
+                ("expired", with(json!({"exp": 1}))),
+                ("forged", gcp_iap::through_iap(&tampered(&good))),
+                (
+                    "stolen",
+                    with(json!({"aud": "/projects/1/global/backendServices/2"})),
+                ),
+                (
+                    "another issuer's",
+                    with(json!({"iss": "https://evil.example"})),
+                ),
+                (
+                    "two",
+                    gcp_iap::through_iap(&good).header("x-goog-iap-jwt-assertion", &good),
+                ),
+            ]
+        },
+    },
+    Row {
         provider: || json!({"type": "http_verifier", "settings": {"url": "https://verify.example/"}}),
         good: || bearer("opaque-0123456789"),
         bad: || {
@@ -151,13 +219,28 @@ fn key(letter: char) -> String {
     api_keys::key("gak", letter, json!({})).0
 }
 
+/// The same token with another signature.
+fn tampered(token: &str) -> String {
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    format!("{signed}.{}", base64url::encode(&[2; 64]))
+}
+
 /// STS refuses such a signature.
 const FORGED: &str = "f";
 
 /// STS, and a verifier that takes anything for good that does not say it is bad: whatever of another provider's reaches it gets in.
 fn answer(bench: &mut Bench, callout: &BackgroundCallout) {
     let json_type = ("content-type", "application/json");
-    if callout.callout.authority == "verify.example" {
+    let path = callout.callout.path.as_str();
+    let document = match callout.callout.authority.as_str() {
+        "token.actions.githubusercontent.com" => Some(github::answer(path)),
+        azure::LOGIN => Some(azure::answer(path)),
+        "www.gstatic.com" => Some(gcp_iap::keys()),
+        _ => None,
+    };
+    if let Some(document) = document {
+        bench.respond(callout, 200, &[json_type], &document);
+    } else if callout.callout.authority == "verify.example" {
         let question: Value = serde_json::from_slice(&callout.callout.body).unwrap();
         let bad = question["token"].as_str().unwrap().starts_with("bad-");
         let answer = json!({"valid": !bad, "user_id": "u", "org_id": "acme"});

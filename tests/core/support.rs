@@ -290,6 +290,39 @@ pub fn forged(changes: Value) -> String {
     )
 }
 
+/// Signed by the key that the header names, whatever its type.
+pub fn genuine(header: &Value, claims: &Value) -> String {
+    sign(header, claims, &GENUINE)
+}
+
+/// An RSA key (RFC 7517 appendix A.1) with these members besides.
+pub fn rsa_jwk(kid: &str, more: Value) -> Value {
+    let mut key = json!({"kty": "RSA", "use": "sig", "kid": kid, "e": "AQAB",
+        "n": "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"});
+    for (name, value) in more.as_object().unwrap() {
+        key[name] = value.clone();
+    }
+    key
+}
+
+/// A P-256 key (RFC 7517 appendix A.1).
+pub fn p256_jwk(kid: &str) -> Value {
+    json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid,
+        "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4", "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"})
+}
+
+/// Lays `changes` over an object; `null` removes a member.
+pub fn over(mut base: Value, changes: Value) -> Value {
+    for (name, value) in changes.as_object().unwrap() {
+        if value.is_null() {
+            base.as_object_mut().unwrap().remove(name);
+        } else {
+            base[name] = value.clone();
+        }
+    }
+    base
+}
+
 pub fn sign(header: &Value, claims: &Value, signature: &[u8]) -> String {
     let b64 = |bytes: &[u8]| base64url::encode(bytes);
     format!(

@@ -316,6 +316,9 @@ fn carry_out(decision: Decision, moment: &mut Moment<'_>, held: bool) -> Action 
         Decision::Allow(allow) => match apply(&allow) {
             Ok(()) => {
                 report(allow.audit, allow.tally.as_ref(), moment);
+                if let Some(id) = allow.count {
+                    moment.metrics.increment(id);
+                }
                 if held && let Err(status) = hostcalls::continue_request() {
                     log::critical(format_args!("a request could not be resumed: {status}"));
                 }

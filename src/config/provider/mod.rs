@@ -9,6 +9,10 @@ use crate::policy::ProviderKind;
 
 mod api_key;
 mod aws_sigv4;
+mod azure_ad;
+mod common;
+mod gcp_iap;
+mod github_actions;
 mod http_verifier;
 mod issuers;
 mod oidc;
@@ -18,8 +22,12 @@ mod static_token;
 pub use self::api_key::ApiKeySettings;
 pub(super) use self::api_key::TakenPrefixes;
 pub use self::aws_sigv4::AwsSigV4Settings;
+pub use self::azure_ad::{Authority, AzureAdSettings, GroupsMode, TokenType};
+pub use self::common::Ids;
+pub use self::gcp_iap::GcpIapSettings;
+pub use self::github_actions::GithubActionsSettings;
 pub use self::http_verifier::HttpVerifierSettings;
-pub use self::oidc::{ClaimMapConfig, Jwks, OidcSettings};
+pub use self::oidc::{ClaimMapConfig, Jwks, KeyUseSetting, OidcSettings};
 pub use self::sigv4::{AccessKeyConfig, SigV4Settings, UnsignedPayload};
 pub use self::static_token::{StaticIdentity, StaticTokenSettings};
 
@@ -71,6 +79,12 @@ provider_types! {
     "aws_sigv4" => AwsSigV4(AwsSigV4Settings),
     /// Requests signed with AWS Signature Version 4.
     "sigv4" => SigV4(SigV4Settings),
+    /// Access tokens of Microsoft Entra ID (Azure AD).
+    "azure_ad" => AzureAd(AzureAdSettings),
+    /// Assertions of Google's Identity-Aware Proxy.
+    "gcp_iap" => GcpIap(GcpIapSettings),
+    /// ID tokens of GitHub Actions jobs.
+    "github_actions" => GithubActions(GithubActionsSettings),
     /// Keys known by their digests, each bound to one agent, workspace, organisation or user.
     "api_key" => ApiKey(ApiKeySettings),
     /// Tokens that a service of the operator's own is asked about.

@@ -9,9 +9,10 @@ use serde_json::Value;
 
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
 use crate::config::error::{Hazard, Problem};
-use crate::config::provider::issuers;
-use crate::config::read::{Errors, Many, Path, Read, Span, object, wrong_type};
+use crate::config::provider::{common, issuers};
+use crate::config::read::{Errors, Many, Path, Read, Span, nearest, object, wrong_type};
 use crate::glob::Globs;
+use crate::jose::KeyUse;
 use crate::jose::jwks::KeySet;
 use crate::policy::{ClaimMap, ClaimPath, KeyOrigin, OidcPolicy, ProviderKind, RemoteKeys, Url};
 
@@ -49,6 +50,8 @@ object! {
         max_token_age: Span,
         /// Accept tokens without `exp`.
         allow_missing_exp: bool = false,
+        /// What the keys must be for: `sig`, or no `use` at all; or `jwt-svid`, the keys for JWT-SVIDs in a SPIFFE trust bundle, and only those.
+        key_use: KeyUseSetting = "sig",
     }
 }
 
@@ -65,6 +68,36 @@ object! {
         workspace_id: String = "workspace_id",
         /// The groups: a list of strings, or one string.
         groups: String = "groups",
+    }
+}
+
+/// What the keys of an issuer must be for, by their `use`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(rename_all = "kebab-case")
+)]
+pub enum KeyUseSetting {
+    /// Signatures.
+    Sig,
+    /// JWT-SVIDs.
+    JwtSvid,
+}
+
+impl Read for KeyUseSetting {
+    const EXPECTED: &'static str = "sig or jwt-svid";
+    fn read(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {
+        match String::read(value, at, errors)?.as_str() {
+            "sig" => Some(Self::Sig),
+            "jwt-svid" => Some(Self::JwtSvid),
+            other => {
+                let choices = &["sig", "jwt-svid"];
+                let nearest = nearest(other, choices);
+                errors.push(at, Problem::NotAChoice { choices, nearest });
+                None
+            }
+        }
     }
 }
 
@@ -97,12 +130,7 @@ impl OidcSettings {
     ) -> Option<ProviderKind> {
         let issuer = self.issuer(at, compiler);
         let known = issuer.as_ref().map(|(text, _)| issuers::known(text));
-        let audiences = compiler
-            .required(self.audience.clone(), &at.key("audience"))
-            .map(|many| many.0);
-        if audiences.as_ref().is_some_and(Vec::is_empty) {
-            compiler.error_after(&at.key("audience"), Problem::EmptyList);
-        }
+        let audiences = common::audiences(self.audience.as_ref(), at, compiler);
         if self.client_id.is_some() {
             compiler.warn(&at.key("client_id"), Hazard::ClientId);
         }
@@ -113,12 +141,7 @@ impl OidcSettings {
             &at.key("jwks_cache_ttl"),
         );
         let keys = self.keys(at, issuer.as_ref(), cache_ttl, compiler);
-        let clock_skew = compiler.span(
-            self.clock_skew,
-            30 * SECOND,
-            Duration::ZERO..=10 * MINUTE,
-            &at.key("clock_skew"),
-        );
+        let clock_skew = common::clock_skew(self.clock_skew, at, compiler);
         let claim_map = self.claim_map(at, compiler);
         let allowed_subjects = self.allowed_subjects(at, compiler);
         let required_claims = self.required_claims(at, compiler);
@@ -155,6 +178,10 @@ impl OidcSettings {
             required_claims,
             max_token_age,
             allow_missing_exp,
+            key_use: match self.key_use {
+                None | Some(KeyUseSetting::Sig) => KeyUse::Signature,
+                Some(KeyUseSetting::JwtSvid) => KeyUse::JwtSvid,
+            },
         })))
     }
 
@@ -212,13 +239,7 @@ impl OidcSettings {
             None => None,
         };
         let (issuer, issuer_url) = issuer?;
-        let discovery = issuer_url.as_ref().map(|url| Url {
-            path: format!(
-                "{}/.well-known/openid-configuration",
-                url.path.strip_suffix('/').unwrap_or(&url.path)
-            ),
-            ..url.clone()
-        });
+        let discovery = issuer_url.as_ref().map(common::discovery);
         if jwks.as_ref().is_some_and(|url| !url.https) {
             compiler.warn(&at_url, Hazard::PlainHttp);
         }

@@ -1,0 +1,229 @@
+//! JSON Web Tokens on their way along the chain: whose they are, with which key they are proven, what their provider makes of them.
+
+use std::rc::Rc;
+
+use super::{Inputs, Judge, Jwt, Known};
+use crate::claims::Claims;
+use crate::credential::TokenKind;
+use crate::identity::Identity;
+use crate::keys::source::{Keys, UnknownKid};
+use crate::lookup::Finding;
+use crate::metrics::Cache;
+use crate::policy::{GraphPolicy, KeyOrigin, Policy, Provider, ProviderKind};
+use crate::provider::azure::graph::GroupsMissing;
+use crate::provider::jwt::{
+    Issuer, JwtRules as _, NoProof, Ownership, Presented, claims_of_unsupported,
+};
+use crate::provider::{Answer, Awaited};
+use crate::reason::Code;
+use crate::tokens::VerifiedToken;
+
+impl<'j> Judge<'j> {
+    pub(super) fn read<'t>(&mut self, token: &'t str, known: &mut Known<'j>) -> Jwt<'t> {
+        let policy = &self.live.policy;
+        match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
+            Err(Code::UnsupportedAlgorithm)
+                if self.live.asks_verifier
+                    && claims_of_unsupported(token, &policy.limits)
+                        .is_some_and(|claims| owner(policy, &claims).is_none()) =>
+            {
+                Jwt::Foreign
+            }
+            Err(code) => Jwt::Faulty(code),
+            Ok(presented) => {
+                let claims = presented.unproven();
+                if policy.audit.unproven_subject {
+                    known.unproven_subject = claims.subject().map(str::to_owned);
+                }
+                let owner = owner(policy, claims);
+                Jwt::Read(presented, owner)
+            }
+        }
+    }
+
+    /// Judges a token of this provider's issuer: keys, signature, claims, in that order.
+    pub(super) fn jwt(
+        &mut self,
+        provider: &Provider,
+        index: usize,
+        token: &str,
+        presented: Presented<'_>,
+        known: &mut Known<'j>,
+    ) -> Answer {
+        let Some(rules) = provider.kind.jwt_rules() else {
+            return Answer::NotForMe;
+        };
+        let limits = &self.live.policy.limits;
+        let source = self.live.sources.get(index).copied().flatten();
+        let keys = match (rules.keys(), source) {
+            (KeyOrigin::Inline(keys), _) => keys.clone(),
+            (KeyOrigin::Remote(_), Some(id)) => {
+                match self.stores.keys.get(id).map(|s| s.keys(self.now, limits)) {
+                    Some(Keys::InForce(keys)) => keys,
+                    Some(Keys::Wait) => return self.pending(Awaited::Keys(id)),
+                    Some(Keys::Unavailable(at)) => {
+                        return Answer::Unavailable(Code::KeysUnavailable, at);
+                    }
+                    None => return Answer::Unavailable(Code::KeysUnavailable, self.now),
+                }
+            }
+            (KeyOrigin::Remote(_), None) => {
+                return Answer::Unavailable(Code::KeysUnavailable, self.now);
+            }
+        };
+        match presented.prove(
+            token,
+            &Issuer { rules, keys: &keys },
+            &mut self.stores.tokens,
+            self.verifier,
+            limits,
+            self.now,
+        ) {
+            Ok((verified, cache)) => {
+                known.cache = cache;
+                known.claims = rules.audit_claims(&verified.claims);
+                match rules.judge(&verified, self.now) {
+                    Ok(identity) => match rules.more_groups(&verified.claims) {
+                        Some(graph) => self.with_groups(graph, token, &verified, identity, known),
+                        None => Answer::Verified(Rc::new(identity)),
+                    },
+                    Err(code) => Answer::Refused(code),
+                }
+            }
+            Err(NoProof::Refused(code)) => Answer::Refused(code),
+            Err(NoProof::UnknownKid(kid)) => {
+                let Some(id) = source else {
+                    return Answer::Refused(Code::UnknownKid);
+                };
+                let waited_since = self
+                    .waited
+                    .filter(|w| w.awaited == Awaited::Keys(id))
+                    .map(|w| w.attempts);
+                let verdict = self
+                    .stores
+                    .keys
+                    .get_mut(id)
+                    .map(|s| s.unknown_kid(&kid, waited_since, self.now, limits));
+                match verdict {
+                    Some(UnknownKid::Wait) => self.pending(Awaited::Keys(id)),
+                    Some(UnknownKid::Unavailable(at)) => {
+                        Answer::Unavailable(Code::KeysUnavailable, at)
+                    }
+                    Some(UnknownKid::Refuse) | None => Answer::Refused(Code::UnknownKid),
+                }
+            }
+        }
+    }
+
+    /// Judges the assertion of Google's Identity-Aware Proxy, when there is one. Of several providers of this type the first whose
+    /// audience matches owns it; when none matches, the first one says so.
+    pub(super) fn iap(
+        &mut self,
+        provider: &Provider,
+        index: usize,
+        inputs: &Inputs<'_>,
+        known: &mut Known<'j>,
+    ) -> Answer {
+        let token = match &inputs.assertion {
+            Ok(None) => return Answer::NotForMe,
+            Ok(Some(token)) => token,
+            Err(code) => {
+                known.token_kind = Some(TokenKind::IapJwt);
+                return Answer::Refused(*code);
+            }
+        };
+        let policy = &self.live.policy;
+        let presented = match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
+            Ok(presented) => presented,
+            Err(code) => {
+                known.token_kind = Some(TokenKind::IapJwt);
+                return Answer::Refused(code);
+            }
+        };
+        let claims = presented.unproven();
+        let (mut first, mut owner) = (None, None);
+        let mut of_this_issuer = false;
+        for (i, provider) in policy.providers.iter().enumerate() {
+            if let ProviderKind::GcpIap(rules) = &provider.kind {
+                first = first.or(Some(i));
+                match rules.ownership(claims) {
+                    Ownership::None => {}
+                    Ownership::Issuer => of_this_issuer = true,
+                    Ownership::Audience => {
+                        of_this_issuer = true;
+                        owner = owner.or(Some(i));
+                    }
+                }
+            }
+        }
+        if owner.or(first) != Some(index) {
+            return Answer::NotForMe;
+        }
+        known.token_kind = Some(TokenKind::IapJwt);
+        if policy.audit.unproven_subject {
+            known.unproven_subject = claims.subject().map(str::to_owned);
+        }
+        if !of_this_issuer {
+            // There is nobody else whom this header could be for.
+            return Answer::Refused(Code::IssuerMismatch);
+        }
+        self.jwt(provider, index, token, presented, known)
+    }
+
+    /// Adds the groups that a token was too small for. Without them the caller is still who he is: he is let in, and the
+    /// audit event says what is missing.
+    fn with_groups(
+        &mut self,
+        graph: &GraphPolicy,
+        token: &str,
+        verified: &VerifiedToken,
+        mut identity: Identity,
+        known: &mut Known<'j>,
+    ) -> Answer {
+        let cache = known.cache;
+        let live = self.live;
+        let now = self.now;
+        let finding = self.look_up(
+            graph.scope.id(token.as_bytes()),
+            &graph.scope,
+            || {
+                let callouts = &live.policy.callouts;
+                Ok(graph.question(token, verified.claims.expires_at(), callouts, now))
+            },
+            known,
+        );
+        // "hit" says that this request needed nobody: neither a signature to be verified nor an answer.
+        if known.cache != Cache::Miss {
+            known.cache = cache;
+        }
+        match finding {
+            Err(Answer::Pending(awaited)) => return Answer::Pending(awaited),
+            Ok(Finding::Groups(found)) => {
+                identity.groups = found.ids().to_vec();
+                known.groups_missing = found.is_cut().then_some(GroupsMissing::Cut);
+            }
+            Ok(Finding::Refused(..)) => known.groups_missing = Some(GroupsMissing::Refused),
+            Ok(Finding::Caller(_) | Finding::Identity(_)) | Err(_) => {
+                known.groups_missing = Some(GroupsMissing::Unavailable);
+            }
+        }
+        Answer::Verified(Rc::new(identity))
+    }
+}
+
+/// The provider that a token's claims make the one to judge it. Of several with this issuer the first whose audience matches;
+/// when none matches, the first one says so.
+fn owner(policy: &Policy, claims: &Claims) -> Option<usize> {
+    let mut owner = None;
+    let mut strongest = Ownership::None;
+    for (i, provider) in policy.providers.iter().enumerate() {
+        let claim = provider
+            .kind
+            .bearer_rules()
+            .map_or(Ownership::None, |rules| rules.ownership(claims));
+        if claim > strongest {
+            (owner, strongest) = (Some(i), claim);
+        }
+    }
+    owner
+}

@@ -1,0 +1,75 @@
+//! `gcp_iap`: the assertion that Google's Identity-Aware Proxy adds to every request it lets through (Google Cloud, "Securing your app
+//! with signed headers"). Issuer, keys and algorithm are Google's and can't be configured.
+
+use crate::claims::Claims;
+use crate::identity::{Identity, is_part};
+use crate::jose::{Algorithm, Jwk, KeyUse};
+use crate::policy::{IapPolicy, KeyOrigin};
+use crate::provider::jwt::{JwtRules, Ownership, check_time, check_use};
+use crate::reason::Code;
+use crate::time::UnixTime;
+use crate::tokens::VerifiedToken;
+
+/// The `iss` of every assertion.
+pub const ISSUER: &str = "https://cloud.google.com/iap";
+
+/// Where the keys are.
+pub const KEYS: &str = "https://www.gstatic.com/iap/verify/public_key-jwk";
+
+impl JwtRules for IapPolicy {
+    fn keys(&self) -> &KeyOrigin {
+        &self.keys
+    }
+
+    fn ownership(&self, claims: &Claims) -> Ownership {
+        if claims.issuer() != Some(ISSUER) {
+            Ownership::None
+        } else if self.owns_audience(claims) {
+            Ownership::Audience
+        } else {
+            Ownership::Issuer
+        }
+    }
+
+    fn check_key(&self, key: &Jwk, algorithm: Algorithm, _: &Claims) -> Result<(), Code> {
+        if algorithm != Algorithm::Es256 {
+            return Err(Code::UnsupportedAlgorithm);
+        }
+        check_use(key, KeyUse::Signature)
+    }
+
+    fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code> {
+        let claims = &token.claims;
+        check_time(claims, now, self.clock_skew, false)?;
+        // "Must be in the past."
+        let issued = claims.issued_at().ok_or(Code::MalformedClaims)?;
+        if now + self.clock_skew < issued {
+            return Err(Code::NotYetValid);
+        }
+        if claims.issuer() != Some(ISSUER) {
+            return Err(Code::IssuerMismatch);
+        }
+        if !self.owns_audience(claims) {
+            return Err(Code::AudienceMismatch);
+        }
+        let user_id = claims.subject().ok_or(Code::MissingSubject)?;
+        if !is_part(user_id) {
+            return Err(Code::MalformedClaims);
+        }
+        let part = |name| claims.text(name).filter(|s| is_part(s)).map(str::to_owned);
+        Ok(Identity {
+            user_id: user_id.to_owned(),
+            email: part("email"),
+            // Absent for accounts outside any Google Workspace.
+            org_id: part("hd"),
+            workspace_id: None,
+            groups: Vec::new(),
+        })
+    }
+}
+
+impl IapPolicy {
+    fn owns_audience(&self, claims: &Claims) -> bool {
+        claims.audience().iter().any(|a| self.audiences.contains(a))
+    }
+}
