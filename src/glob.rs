@@ -19,7 +19,7 @@
 //! may split a character outside ASCII into bytes after a `*`. One is stricter than both: a range
 //! whose end comes before its start can't match and is an error.
 //!
-//! [`pattern`] matches one glob, [`index`] finds the few of a set that are worth trying. Why this is not `globset`:
+//! `pattern` matches one glob, `index` finds the few of a set that are worth trying. Why this is not `globset`:
 //! docs/decisions/0006-globs.md.
 
 mod index;

@@ -1,6 +1,6 @@
 //! API keys: secrets that are bound to one agent, one workspace, one organisation, or the agents of one user.
 //!
-//! [`format`] is what a caller presents, [`record`] what an operator keeps of it (never the key, only its digest), [`table`] the
+//! [`mod@format`] is what a caller presents, [`record`] what an operator keeps of it (never the key, only its digest), [`table`] the
 //! records as a request is judged by them, [`bucket`] the rate limit of one key, [`failures`] what keeps guessing cheap for us.
 //! The provider that ties them together is [`crate::provider::api_key`].
 

@@ -74,7 +74,7 @@ fn the_issuers_of_the_chain() {
     );
     let verifier = json!({"type": "http_verifier", "settings": {"url": "https://verify.example/"}});
     assert_eq!(
-        super::errors(&config(&[verifier.clone()])),
+        super::errors(&config(std::slice::from_ref(&verifier))),
         [format!("{AT}.authorization_servers: is required")]
     );
     let mut named = config(&[verifier]);
