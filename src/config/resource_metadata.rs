@@ -172,7 +172,7 @@ fn scopes(
     at: &Path<'_>,
     compiler: &mut Compiler<'_>,
 ) -> Vec<String> {
-    let scopes = written.map_or(&[][..], |many| &many.0);
+    let scopes = written.map_or_else(Default::default, |many| many.0.as_slice());
     for (i, scope) in scopes.iter().enumerate() {
         let fine = |b: u8| b.is_ascii_graphic() && b != b'"' && b != b'\\';
         if !scope.bytes().all(fine) {

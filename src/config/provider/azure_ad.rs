@@ -17,7 +17,7 @@ use crate::provider::azure::is_guid;
 
 /// Microsoft's clouds ("National clouds" of the identity platform, "National cloud deployments" of Graph). Version 1 issuers of the US
 /// Government cloud are those of the global one.
-static CLOUDS: [AzureCloud; 3] = [
+const CLOUDS: &[AzureCloud; 3] = &[
     AzureCloud {
         authority: "login.microsoftonline.com",
         v1_issuer_host: "sts.windows.net",
@@ -152,7 +152,7 @@ impl AzureAdSettings {
             None => Some(Vec::new()),
             Some(apps) => guids(apps, &at.key("allowed_apps"), compiler),
         };
-        let [global, us_government, china] = &CLOUDS;
+        let [global, us_government, china] = CLOUDS;
         let cloud = match self.authority {
             None | Some(Authority::Global) => global,
             Some(Authority::UsGovernment) => us_government,
