@@ -54,7 +54,8 @@ impl RateLimit {
             Some(units) => Taken::Yes(Bucket { units, ..bucket }),
             None => {
                 let missing = token.saturating_sub(bucket.units);
-                let millis = missing.div_ceil(u64::from(self.requests));
+                // `requests` is never 0; written so that nobody has to know.
+                let millis = missing.div_ceil(u64::from(self.requests).max(1));
                 Taken::No {
                     retry_after: Duration::from_millis(millis),
                 }
