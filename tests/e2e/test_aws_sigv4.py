@@ -13,7 +13,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 
 from harness import vectors
-from harness.paths import ROOT
+from harness.paths import NODE_PEERS, ROOT, require
 from harness.stack import plugin
 from harness.sts import ALICE, CI, MALLORY, Sts
 
@@ -218,6 +218,14 @@ def test_the_pages_python_makes_a_token(stack, tmp_path):
     script.write_text(code_block("python", "SigV4QueryAuth"))
     env = {**os.environ, **CI.env(), "AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-1"}
     done = subprocess.run([str(ROOT / ".venv/bin/python"), script], env=env, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    stack.allowed(stack.request(token=done.stdout.strip()), user_id=CI.arn)
+
+
+def test_the_pages_javascript_makes_a_token(stack):
+    require(NODE_PEERS / "node_modules")
+    done = subprocess.run(["node", "--input-type=module", "-e", code_block("js", "GetCallerIdentity")], cwd=NODE_PEERS,
+                          env={**os.environ, **CI.env()}, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     stack.allowed(stack.request(token=done.stdout.strip()), user_id=CI.arn)
 
