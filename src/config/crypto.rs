@@ -1,9 +1,6 @@
 //! `crypto`: who verifies signatures.
 
-use serde_json::Value;
-
-use super::error::Problem;
-use super::read::{Errors, Path, Read, nearest, object};
+use super::read::{choice, object};
 use crate::jose::Algorithm;
 use crate::policy::CryptoPolicy;
 
@@ -25,33 +22,13 @@ object! {
     }
 }
 
-/// One way to verify a signature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(rename_all = "snake_case")
-)]
-pub enum Backend {
-    /// The proxy's own crypto where it lends it and it passed a self-test, else as `library`.
-    Host,
-    /// The filter's own.
-    Library,
-}
-
-impl Read for Backend {
-    const EXPECTED: &'static str = "host or library";
-    fn read(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {
-        match String::read(value, at, errors)?.as_str() {
-            "host" => Some(Self::Host),
-            "library" => Some(Self::Library),
-            other => {
-                let choices = &["host", "library"];
-                let nearest = nearest(other, choices);
-                errors.push(at, Problem::NotAChoice { choices, nearest });
-                None
-            }
-        }
+choice! {
+    /// One way to verify a signature.
+    pub enum Backend = "host or library" {
+        /// The proxy's own crypto where it lends it and it passed a self-test, else as `library`.
+        Host = "host",
+        /// The filter's own.
+        Library = "library",
     }
 }
 

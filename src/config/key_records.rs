@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::Problem;
 use super::json;
-use super::read::{Errors, Many, Path, Read, Span, nearest, object, wrong_type};
+use super::read::{Errors, Many, Path, Read, Span, no_choice, object, wrong_type};
 use crate::agent::is_agent_name;
 use crate::apikey::bucket::RateLimit;
 use crate::apikey::record::{KeyDigest, Record, ScopeKind};
@@ -121,9 +121,7 @@ impl Read for Expiry {
             Value::Number(_) => Seconds::read(value, at, errors).map(Self::At),
             Value::String(word) if word == "never" => Some(Self::Never),
             Value::String(word) => {
-                let choices = &["never"];
-                let nearest = nearest(word, choices);
-                errors.push(at, Problem::NotAChoice { choices, nearest });
+                no_choice(word, &["never"], at, errors);
                 None
             }
             other => wrong_type(other, at, errors),

@@ -11,7 +11,7 @@ use super::crypto::CryptoConfig;
 use super::error::Problem;
 use super::provider::Settings;
 use super::read::{
-    Errors, Many, Path, Read, Span, field, nearest, object, refuse_unknown, wrong_type,
+    Errors, Many, Path, Read, Span, choice, field, object, refuse_unknown, wrong_type,
 };
 use super::resource_metadata::ResourceMetadataConfig;
 
@@ -185,33 +185,13 @@ object! {
     }
 }
 
-/// One place that audit events go to.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(rename_all = "snake_case")
-)]
-pub enum Sink {
-    /// The host's filter state.
-    FilterState,
-    /// The host's log.
-    Log,
-}
-
-impl Read for Sink {
-    const EXPECTED: &'static str = "filter_state or log";
-    fn read(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {
-        match String::read(value, at, errors)?.as_str() {
-            "filter_state" => Some(Self::FilterState),
-            "log" => Some(Self::Log),
-            other => {
-                let choices = &["filter_state", "log"];
-                let nearest = nearest(other, choices);
-                errors.push(at, Problem::NotAChoice { choices, nearest });
-                None
-            }
-        }
+choice! {
+    /// One place that audit events go to.
+    pub enum Sink = "filter_state or log" {
+        /// The host's filter state.
+        FilterState = "filter_state",
+        /// The host's log.
+        Log = "log",
     }
 }
 

@@ -261,6 +261,57 @@ macro_rules! object {
 }
 pub(super) use object;
 
+/// Declares words of the configuration of which one is chosen: the Rust type, how it is read, and its JSON Schema.
+macro_rules! choice {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident = $expected:literal {
+            $($(#[$variant_meta:meta])* $variant:ident = $text:literal,)+
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+        pub enum $name {
+            $(
+                $(#[$variant_meta])*
+                #[cfg_attr(feature = "schema", schemars(rename = $text))]
+                $variant,
+            )+
+        }
+
+        impl $crate::config::read::Read for $name {
+            const EXPECTED: &'static str = $expected;
+
+            fn read(
+                value: &serde_json::Value,
+                at: &$crate::config::read::Path<'_>,
+                errors: &mut $crate::config::read::Errors,
+            ) -> Option<Self> {
+                match <String as $crate::config::read::Read>::read(value, at, errors)?.as_str() {
+                    $($text => Some(Self::$variant),)+
+                    other => {
+                        $crate::config::read::no_choice(other, &[$($text),+], at, errors);
+                        None
+                    }
+                }
+            }
+        }
+    };
+}
+pub(super) use choice;
+
+/// Reports a word that is none of those that can stand here.
+pub(super) fn no_choice(
+    written: &str,
+    choices: &'static [&'static str],
+    at: &Path<'_>,
+    errors: &mut Errors,
+) {
+    let nearest = nearest(written, choices);
+    errors.push(at, Problem::NotAChoice { choices, nearest });
+}
+
 impl Read for bool {
     const EXPECTED: &'static str = "true or false";
     fn read(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {

@@ -4,7 +4,7 @@ use super::compile::Compiler;
 use super::error::{Hazard, Problem};
 use super::provider::Settings;
 use super::raw::AuthConfig;
-use super::read::{Errors, Many, Path, Read, nearest, object};
+use super::read::{Many, Path, choice, object};
 use crate::policy::Url;
 use crate::request::canonical_path;
 use crate::resource_metadata::ResourceMetadata;
@@ -40,29 +40,11 @@ object! {
     }
 }
 
-/// `header` (RFC 6750 section 2.1).
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(rename_all = "snake_case")
-)]
-pub enum BearerMethod {
-    /// The `Authorization` header.
-    Header,
-}
-
-impl Read for BearerMethod {
-    const EXPECTED: &'static str = "header";
-    fn read(value: &serde_json::Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {
-        let text = String::read(value, at, errors)?;
-        if text == "header" {
-            return Some(Self::Header);
-        }
-        let choices = &["header"];
-        let nearest = nearest(&text, choices);
-        errors.push(at, Problem::NotAChoice { choices, nearest });
-        None
+choice! {
+    /// `header` (RFC 6750 section 2.1).
+    pub enum BearerMethod = "header" {
+        /// The `Authorization` header.
+        Header = "header",
     }
 }
 

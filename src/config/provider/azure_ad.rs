@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::common;
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
 use crate::config::error::{Hazard, Problem};
-use crate::config::read::{Errors, Many, Path, Read, Span, nearest, object};
+use crate::config::read::{Many, Path, Span, choice, object};
 use crate::lookup::Scope;
 use crate::policy::{
     AzureCloud, AzurePolicy, AzureTokenType, GraphPolicy, KeyOrigin, ProviderKind, RemoteKeys,
@@ -80,35 +78,9 @@ object! {
     }
 }
 
-macro_rules! choice {
-    ($(#[$doc:meta])* $name:ident = $expected:literal { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-        pub enum $name {
-            $($(#[$variant_doc])* #[cfg_attr(feature = "schema", schemars(rename = $text))] $variant,)+
-        }
-
-        impl Read for $name {
-            const EXPECTED: &'static str = $expected;
-            fn read(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {
-                match String::read(value, at, errors)?.as_str() {
-                    $($text => Some(Self::$variant),)+
-                    other => {
-                        let choices = &[$($text),+];
-                        let nearest = nearest(other, choices);
-                        errors.push(at, Problem::NotAChoice { choices, nearest });
-                        None
-                    }
-                }
-            }
-        }
-    };
-}
-
 choice! {
     /// One of Microsoft's clouds, by the host of sign-in.
-    Authority = "the host of one of Microsoft's clouds" {
+    pub enum Authority = "the host of one of Microsoft's clouds" {
         /// Azure.
         Global = "login.microsoftonline.com",
         /// Azure Government.
@@ -120,7 +92,7 @@ choice! {
 
 choice! {
     /// `idtyp`.
-    TokenType = "app or user" {
+    pub enum TokenType = "app or user" {
         /// Applications by themselves.
         App = "app",
         /// Applications on behalf of users.
@@ -130,7 +102,7 @@ choice! {
 
 choice! {
     /// Where groups come from.
-    GroupsMode = "claim or graph" {
+    pub enum GroupsMode = "claim or graph" {
         /// The token.
         Claim = "claim",
         /// The token, and Microsoft Graph when they are too many for it.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
 use crate::config::error::{Hazard, Problem};
 use crate::config::provider::{common, issuers};
-use crate::config::read::{Errors, Many, Path, Read, Span, nearest, object, wrong_type};
+use crate::config::read::{Errors, Many, Path, Read, Span, choice, object, wrong_type};
 use crate::glob::Globs;
 use crate::jose::KeyUse;
 use crate::jose::jwks::KeySet;
@@ -71,33 +71,13 @@ object! {
     }
 }
 
-/// What the keys of an issuer must be for, by their `use`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(rename_all = "kebab-case")
-)]
-pub enum KeyUseSetting {
-    /// Signatures.
-    Sig,
-    /// JWT-SVIDs.
-    JwtSvid,
-}
-
-impl Read for KeyUseSetting {
-    const EXPECTED: &'static str = "sig or jwt-svid";
-    fn read(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {
-        match String::read(value, at, errors)?.as_str() {
-            "sig" => Some(Self::Sig),
-            "jwt-svid" => Some(Self::JwtSvid),
-            other => {
-                let choices = &["sig", "jwt-svid"];
-                let nearest = nearest(other, choices);
-                errors.push(at, Problem::NotAChoice { choices, nearest });
-                None
-            }
-        }
+choice! {
+    /// What the keys of an issuer must be for, by their `use`.
+    pub enum KeyUseSetting = "sig or jwt-svid" {
+        /// Signatures.
+        Sig = "sig",
+        /// JWT-SVIDs.
+        JwtSvid = "jwt-svid",
     }
 }
 

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
 use crate::config::error::{Hazard, Problem};
-use crate::config::read::{Errors, Many, Path, Read, Secret, Span, nearest, object};
+use crate::config::read::{Many, Path, Secret, Span, choice, object};
 use crate::identity::Identity;
 use crate::policy::{AccessKey, ProviderKind, SigV4Policy};
 use crate::sigv4::canonical::PathRules;
@@ -77,33 +76,13 @@ object! {
     }
 }
 
-/// Whether bodies may be unsigned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(
-    feature = "schema",
-    derive(schemars::JsonSchema),
-    schemars(rename_all = "snake_case")
-)]
-pub enum UnsignedPayload {
-    /// Refuse them.
-    Deny,
-    /// Let them in.
-    Allow,
-}
-
-impl Read for UnsignedPayload {
-    const EXPECTED: &'static str = "deny or allow";
-    fn read(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Self> {
-        match String::read(value, at, errors)?.as_str() {
-            "deny" => Some(Self::Deny),
-            "allow" => Some(Self::Allow),
-            other => {
-                let choices = &["deny", "allow"];
-                let nearest = nearest(other, choices);
-                errors.push(at, Problem::NotAChoice { choices, nearest });
-                None
-            }
-        }
+choice! {
+    /// Whether bodies may be unsigned.
+    pub enum UnsignedPayload = "deny or allow" {
+        /// Refuse them.
+        Deny = "deny",
+        /// Let them in.
+        Allow = "allow",
     }
 }
 
