@@ -1,9 +1,14 @@
 //! The one function that turns a code into an HTTP response (design section 6, RFC 6750 section 3).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::apikey::bucket::RateLimit;
 use crate::reason::{Code, Reason};
+use crate::text::push_json;
+
+/// A header field of an answer.
+pub type Field = (&'static str, Cow<'static, str>);
 
 /// A refusal as it goes on the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +16,7 @@ pub struct Response {
     /// The status code.
     pub status: u16,
     /// Header fields, `content-type` first.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<Field>,
     /// JSON.
     pub body: String,
 }
@@ -26,10 +31,10 @@ impl Response {
             .find(|(n, _)| *n == "www-authenticate");
         let Some((_, value)) = challenge else { return };
         // Parameters are separated by commas, the first from the scheme by a space (RFC 9110 section 11.6.1).
-        value.push_str(if value.contains('=') { ", " } else { " " });
-        value.push_str(parameters);
-        let expose = "WWW-Authenticate".to_owned();
-        self.headers.push(("access-control-expose-headers", expose));
+        let separator = if value.contains('=') { ", " } else { " " };
+        *value = format!("{value}{separator}{parameters}").into();
+        self.headers
+            .push(("access-control-expose-headers", "WWW-Authenticate".into()));
     }
 }
 
@@ -64,9 +69,18 @@ pub fn response(
         Reason::ProviderUnavailable => (503, "unavailable", "auth provider unavailable"),
         Reason::Infrastructure => (503, "unavailable", "auth provider error"),
     };
-    let body = serde_json::json!({"error": error, "message": message, "request_id": request_id})
-        .to_string();
-    let mut headers = vec![("content-type", "application/json".to_owned())];
+    let mut body = String::with_capacity(160);
+    for (key, value) in [
+        ("{\"error\":", error),
+        (",\"message\":", message),
+        (",\"request_id\":", request_id),
+    ] {
+        body.push_str(key);
+        push_json(&mut body, value);
+    }
+    body.push('}');
+    let mut headers: Vec<Field> = Vec::with_capacity(5);
+    headers.push(("content-type", "application/json".into()));
     if status == 401 {
         // RFC 6750 section 3.1: no error code for a request that carries no authentication information.
         let bare = matches!(reason, Reason::MissingToken | Reason::ProviderUnavailable);
@@ -75,14 +89,14 @@ pub fn response(
         } else {
             "Bearer error=\"invalid_token\""
         };
-        headers.push(("www-authenticate", challenge.to_owned()));
+        headers.push(("www-authenticate", challenge.into()));
     }
     if matches!(status, 429 | 503) {
         let wait = retry_after.map_or(1, |d| d.as_millis().div_ceil(1000).clamp(1, 60));
-        headers.push(("retry-after", wait.to_string()));
+        headers.push(("retry-after", wait.to_string().into()));
     }
     // A refusal says something about one caller at one moment.
-    headers.push(("cache-control", "no-store".to_owned()));
+    headers.push(("cache-control", "no-store".into()));
     Response {
         status,
         headers,
@@ -92,14 +106,17 @@ pub fn response(
 
 /// `Retry-After` (RFC 9110 section 10.2.3), and the fields of draft-ietf-httpapi-ratelimit-headers-10: `RateLimit-Policy` with the
 /// quota `q` for each window of `w` seconds, `RateLimit` with `r` requests left and `t` seconds until there is one more.
-pub fn rate_limit_fields(limit: &RateLimit, wait: Duration) -> [(&'static str, String); 3] {
+pub fn rate_limit_fields(limit: &RateLimit, wait: Duration) -> [Field; 3] {
     let seconds = |d: Duration| d.as_millis().div_ceil(1000).max(1);
     let wait = seconds(wait);
     let (quota, window) = (limit.requests(), seconds(limit.per()));
     [
-        ("retry-after", wait.to_string()),
-        ("ratelimit-policy", format!("\"key\";q={quota};w={window}")),
-        ("ratelimit", format!("\"key\";r=0;t={wait}")),
+        ("retry-after", wait.to_string().into()),
+        (
+            "ratelimit-policy",
+            format!("\"key\";q={quota};w={window}").into(),
+        ),
+        ("ratelimit", format!("\"key\";r=0;t={wait}").into()),
     ]
 }
 
@@ -113,7 +130,7 @@ mod tests {
         r.headers
             .iter()
             .find(|(n, _)| *n == name)
-            .map(|(_, v)| v.as_str())
+            .map(|(_, v)| &**v)
     }
 
     #[test]

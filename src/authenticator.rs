@@ -30,7 +30,7 @@ use crate::keys::source::FetchOutcome;
 use crate::keys::store::{KeyStore, SourceId};
 use crate::lookup::{LookupId, Lookups};
 use crate::metrics;
-use crate::policy::{KeyOrigin, Policy, ProviderKind};
+use crate::policy::{ChainTraits, KeyOrigin, Policy};
 use crate::provider::Awaited;
 use crate::reason::Code;
 use crate::request::RequestHead;
@@ -47,7 +47,9 @@ pub struct Stores {
     pub(crate) key_failures: Failures,
     /// The last audit event's number.
     pub(crate) seq: u64,
+    pub(crate) audit_clock: crate::audit::Clock,
     last_callout: u64,
+    last_policy: u64,
     /// Tells the workers of one process apart in request ids that the filter has to make up.
     pub(crate) seed: u64,
 }
@@ -64,7 +66,9 @@ impl Stores {
             lookups: Lookups::new(&hasher),
             key_failures: Failures::new(&hasher),
             seq: 0,
+            audit_clock: crate::audit::Clock::default(),
             last_callout: 0,
+            last_policy: 0,
             seed,
         }))
     }
@@ -84,12 +88,11 @@ impl Stores {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub policy: Policy,
+    /// Its number among all policies of the VM.
+    pub serial: u64,
     pub sources: Vec<Option<SourceId>>,
     pub names: HeaderNames,
-    /// Whether any provider judges bearer tokens that are JWTs.
-    pub judges_jwts: bool,
-    /// Whether any provider takes what the others don't.
-    pub asks_verifier: bool,
+    pub chain: ChainTraits,
     stores: Rc<RefCell<Stores>>,
 }
 
@@ -104,17 +107,13 @@ impl Live {
                 KeyOrigin::Inline(_) => None,
             })
             .collect();
+        borrowed.last_policy += 1;
+        let serial = borrowed.last_policy;
         drop(borrowed);
         Rc::new(Self {
+            serial,
             names: HeaderNames::new(&policy.identity.header_prefix),
-            judges_jwts: policy
-                .providers
-                .iter()
-                .any(|p| p.kind.bearer_rules().is_some()),
-            asks_verifier: policy
-                .providers
-                .iter()
-                .any(|p| matches!(p.kind, ProviderKind::HttpVerifier(_))),
+            chain: policy.chain_traits(),
             policy,
             sources,
             stores: stores.clone(),
@@ -221,15 +220,20 @@ impl Authenticator {
         &self.live.policy
     }
 
+    /// Whether the peer's address makes a difference. If not, a host need not ask for it.
+    pub fn wants_remote_addr(&self) -> bool {
+        self.live.chain.wants_remote_addr
+    }
+
     /// Judges a request, or says what that has to wait for.
     pub fn begin(&mut self, head: &RequestHead<'_>, now: UnixTime) -> Step {
-        let inputs = Inputs::take(&self.live.policy, head);
+        let inputs = Inputs::take(&self.live, head);
         self.judge(inputs, None, now, None)
     }
 
     /// As [`Self::begin`], and says how it came about.
     pub fn begin_traced(&mut self, head: &RequestHead<'_>, now: UnixTime) -> (Step, Trace) {
-        let inputs = Inputs::take(&self.live.policy, head);
+        let inputs = Inputs::take(&self.live, head);
         let mut trace = inputs.trace();
         let step = self.judge(inputs, None, now, Some(&mut trace.verdicts));
         (step, trace)

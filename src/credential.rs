@@ -7,6 +7,7 @@ use std::rc::Rc;
 use crate::reason::Code;
 use crate::request::RequestHead;
 use crate::sigv4::{self, SignedRequest};
+use crate::text;
 
 /// The kind of a presented credential, `token_kind` in audit events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -205,11 +206,12 @@ impl<'a> Credential<'a> {
         // One space, although RFC 6750 section 2.1 has "1*SP": no client sends more, and readers behind us might take the
         // second for a part of the token.
         let token = rest;
-        if token.contains(',') {
-            return Err(Code::AmbiguousCredentials);
-        }
-        if token.is_empty() || !token.bytes().all(|b| (0x21..0x7f).contains(&b)) {
-            return Err(Code::MalformedAuthorization);
+        if token.is_empty() || text::any(token, |b| b == b',' || !(0x21..0x7f).contains(&b)) {
+            return Err(if token.contains(',') {
+                Code::AmbiguousCredentials
+            } else {
+                Code::MalformedAuthorization
+            });
         }
         if token.len() > max_bytes {
             return Err(Code::TokenTooLarge);
@@ -275,7 +277,7 @@ pub(crate) fn is_tchar(b: u8) -> bool {
 /// Three or five dot-separated parts: what is shaped like a JWT is judged by JWT rules and by nothing else,
 /// so that a mangled one can't pass for something opaque.
 pub(crate) fn looks_like_jwt(token: &str) -> bool {
-    matches!(token.bytes().filter(|b| *b == b'.').take(5).count(), 2 | 4)
+    matches!(text::count(token, b'.'), 2 | 4)
 }
 
 #[cfg(test)]

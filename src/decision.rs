@@ -1,7 +1,7 @@
 //! What the core answers: values that a host carries out, in the order written here.
 
+use std::borrow::Cow;
 use std::rc::Rc;
-
 use std::time::Duration;
 
 use crate::answer;
@@ -41,9 +41,9 @@ pub enum Decision {
 #[derive(Debug, Default)]
 pub struct Allow {
     /// Names of request headers to remove, every copy of each.
-    pub remove: Vec<Vec<u8>>,
+    pub remove: Vec<Cow<'static, [u8]>>,
     /// Request headers to set, replacing whatever has that name: lower-case name, value without CR, LF and NUL.
-    pub set: Vec<(Rc<str>, String)>,
+    pub set: Vec<(Rc<str>, Rc<str>)>,
     /// The audit event; `None` for skipped requests and where no sink wants it.
     pub audit: Option<AuditLine>,
     /// What to count.
@@ -105,7 +105,7 @@ pub struct Served {
     /// 200, 204 or 405.
     pub status: u16,
     /// Response headers.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<answer::Field>,
     /// The body, empty for none. A host leaves it out for `HEAD`.
     pub body: String,
     /// What to count.
@@ -118,7 +118,7 @@ pub struct Denial {
     /// 401, 403, 413, 429 or 503.
     pub status: u16,
     /// Response headers, `content-type` among them.
-    pub headers: Vec<(&'static str, String)>,
+    pub headers: Vec<answer::Field>,
     /// The JSON body.
     pub body: String,
     /// The finer word for why.

@@ -1,5 +1,7 @@
 //! Who a caller was proven to be.
 
+use std::rc::Rc;
+
 /// Octets of one part of an identity. E-mail addresses end at 254, ARNs and URLs at about 2,000; what is longer is
 /// nobody's name, and would be copied into headers and logs.
 const MAX_PART: usize = 2048;
@@ -13,10 +15,11 @@ pub(crate) fn is_part(s: &str) -> bool {
 /// to get past the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    pub(crate) user_id: String,
-    pub(crate) email: Option<String>,
-    pub(crate) org_id: Option<String>,
-    pub(crate) workspace_id: Option<String>,
+    // Counted references: every request of the caller hands them on.
+    pub(crate) user_id: Rc<str>,
+    pub(crate) email: Option<Rc<str>>,
+    pub(crate) org_id: Option<Rc<str>>,
+    pub(crate) workspace_id: Option<Rc<str>>,
     pub(crate) groups: Vec<String>,
 }
 
@@ -40,10 +43,11 @@ impl Identity {
     /// Bytes of its texts.
     pub(crate) fn weight(&self) -> usize {
         let parts = [&self.email, &self.org_id, &self.workspace_id];
-        let parts = parts.into_iter().flatten().chain(&self.groups);
-        parts.fold(self.user_id.len(), |sum, part| {
-            sum.saturating_add(part.len())
-        })
+        let parts = parts.into_iter().flatten().map(|part| part.len());
+        let groups = self.groups.iter().map(String::len);
+        parts
+            .chain(groups)
+            .fold(self.user_id.len(), usize::saturating_add)
     }
     /// The groups, in the issuer's order.
     pub fn groups(&self) -> &[String] {

@@ -13,7 +13,7 @@ use crate::apikey::KeyId;
 use crate::apikey::bucket::RateLimit;
 use crate::audit::AuditClaims;
 use crate::authenticator::{Live, Stores, Waited};
-use crate::credential::{Credential, TokenKind, looks_like_jwt};
+use crate::credential::{Credential, TokenKind};
 use crate::decision::Decision;
 use crate::identity::Identity;
 use crate::jose::verify::SignatureVerifier;
@@ -120,9 +120,11 @@ impl<'j> Judge<'j> {
                     return Err(Wait::Body(proof, provider));
                 }
             },
-            Ok(Credential::Bearer(token) | Credential::ApiKey(token, _)) => {
-                self.chain(Some(token), inputs, &mut known)
-            }
+            Ok(Credential::Bearer(token)) => match self.seen_before(token, inputs, &mut known) {
+                Some(answer) => answer,
+                None => self.chain(Some(token), inputs, &mut known),
+            },
+            Ok(Credential::ApiKey(key, _)) => self.chain(Some(key), inputs, &mut known),
         };
         self.conclude(inputs, answer, known)
     }
@@ -278,7 +280,7 @@ impl<'j> Judge<'j> {
                     | ProviderKind::AzureAd(_)
                     | ProviderKind::GithubActions(_),
                     Some(token),
-                ) if looks_like_jwt(token) => {
+                ) if inputs.is_jwt() => {
                     if matches!(jwt, Jwt::Unread) {
                         jwt = self.read(token, known);
                     }
@@ -298,7 +300,7 @@ impl<'j> Judge<'j> {
                     }
                 }
                 (ProviderKind::HttpVerifier(policy), Some(token)) => {
-                    if self.live.judges_jwts && looks_like_jwt(token) && matches!(jwt, Jwt::Unread)
+                    if self.live.chain.judges_jwts && inputs.is_jwt() && matches!(jwt, Jwt::Unread)
                     {
                         jwt = self.read(token, known);
                     }

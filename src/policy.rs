@@ -55,19 +55,38 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Whether requests may be signed themselves. If not, an AWS signature is the upstream's business.
-    pub fn reads_signatures(&self) -> bool {
-        self.providers
-            .iter()
-            .any(|p| matches!(p.kind, ProviderKind::SigV4(_)))
-    }
-
-    /// Whether the peer's address makes a difference: it is audited, or failed API keys are counted by it.
-    pub fn wants_remote_addr(&self) -> bool {
+    /// What the chain needs of every request.
+    pub(crate) fn chain_traits(&self) -> ChainTraits {
+        let any = |is: fn(&ProviderKind) -> bool| self.providers.iter().any(|p| is(&p.kind));
         let audited = self.audit.remote_addr && !self.audit.sinks.is_empty();
-        let keys = |p: &Provider| matches!(p.kind, ProviderKind::ApiKey(_));
-        audited || (self.limits.key_failures > 0 && self.providers.iter().any(keys))
+        ChainTraits {
+            reads_signatures: any(|k| matches!(k, ProviderKind::SigV4(_))),
+            wants_assertion: any(|k| matches!(k, ProviderKind::GcpIap(_))),
+            judges_jwts: any(|k| k.bearer_rules().is_some()),
+            asks_verifier: any(|k| matches!(k, ProviderKind::HttpVerifier(_))),
+            wants_remote_addr: audited
+                || (self.limits.key_failures > 0 && any(|k| matches!(k, ProviderKind::ApiKey(_)))),
+        }
     }
+}
+
+/// What the chain needs of every request, found once: a chain may be long, and most requests concern one of its providers.
+#[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "answers to unrelated questions"
+)]
+pub(crate) struct ChainTraits {
+    /// Requests may be signed themselves. If not, an AWS signature is the upstream's business.
+    pub reads_signatures: bool,
+    /// A provider judges the assertions of Google's Identity-Aware Proxy.
+    pub wants_assertion: bool,
+    /// A provider judges bearer tokens that are JWTs.
+    pub judges_jwts: bool,
+    /// A provider takes what the others don't.
+    pub asks_verifier: bool,
+    /// The peer's address makes a difference: it is audited, or failed API keys are counted by it.
+    pub wants_remote_addr: bool,
 }
 
 /// One link of the chain.

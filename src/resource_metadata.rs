@@ -73,22 +73,19 @@ impl ResourceMetadata {
         let mut headers = Vec::new();
         match status {
             200 => {
-                headers.push(("content-type", "application/json".to_owned()));
-                headers.push(("cache-control", format!("public, max-age={MAX_AGE}")));
+                headers.push(("content-type", "application/json".into()));
+                headers.push(("cache-control", format!("public, max-age={MAX_AGE}").into()));
             }
             204 => {
                 // Fetch section 3.2: what a page of any origin may ask. `*` does not cover Authorization.
-                headers.push(("access-control-allow-methods", "GET, HEAD".to_owned()));
-                headers.push((
-                    "access-control-allow-headers",
-                    "*, Authorization".to_owned(),
-                ));
-                headers.push(("access-control-max-age", "3600".to_owned()));
+                headers.push(("access-control-allow-methods", "GET, HEAD".into()));
+                headers.push(("access-control-allow-headers", "*, Authorization".into()));
+                headers.push(("access-control-max-age", "3600".into()));
             }
-            _ => headers.push(("allow", "GET, HEAD, OPTIONS".to_owned())),
+            _ => headers.push(("allow", "GET, HEAD, OPTIONS".into())),
         }
         // Public, the same for everyone, and answered without looking at any credential.
-        headers.push(("access-control-allow-origin", "*".to_owned()));
+        headers.push(("access-control-allow-origin", "*".into()));
         Some(Served {
             status,
             headers,

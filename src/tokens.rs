@@ -13,6 +13,7 @@ use crate::generations::{Bounds, Generations};
 use crate::jose::algorithm::Algorithm;
 use crate::jose::thumbprint::Thumbprint;
 use crate::limits::Limits;
+use crate::standing::LastStanding;
 use crate::time::UnixTime;
 
 /// A token whose signature was verified.
@@ -26,12 +27,14 @@ pub struct VerifiedToken {
     pub kid: Option<String>,
     /// The key it was verified with.
     pub thumbprint: Thumbprint,
+    /// What was made of it.
+    pub(crate) standing: LastStanding,
 }
 
 impl VerifiedToken {
     fn weight(&self, token: &str) -> usize {
-        // Two machine words of Rc counts, the map's entry and slack.
-        token.len() + self.claims.weight() + self.kid.as_ref().map_or(0, String::len) + 160
+        // Reference counts, the map's entry and slack; and the standing, whose texts are taken from the claims.
+        token.len() + 2 * self.claims.weight() + self.kid.as_ref().map_or(0, String::len) + 400
     }
 }
 

@@ -5,10 +5,10 @@ use std::rc::Rc;
 
 use super::http_verifier::{OrgNamed, orgs_named};
 use crate::apikey::failures::Source;
+use crate::authenticator::Live;
 use crate::credential::{Credential, IAP_ASSERTION, TokenKind, find_assertion};
 use crate::decision::Served;
 use crate::hygiene::{self, Cleansing};
-use crate::policy::{Policy, ProviderKind};
 use crate::reason::Code;
 use crate::request::{RequestHead, canonical_path};
 use crate::trace::Trace;
@@ -37,20 +37,23 @@ pub(crate) struct Inputs<'a> {
     pub(super) orgs: Vec<(usize, OrgNamed<'a>)>,
     pub(super) agent: Option<Rc<str>>,
     pub(super) credential: Result<Credential<'a>, Code>,
+    /// What it looks like; found out once, since it means reading all of it.
+    pub(super) token_kind: TokenKind,
     /// What stands in [`IAP_ASSERTION`]: a credential of its own kind beside the other one, and looked at only where a provider wants it.
     pub(super) assertion: Result<Option<Cow<'a, str>>, Code>,
 }
 
 impl<'a> Inputs<'a> {
-    /// Reads a request's head under a policy.
-    pub(crate) fn take(policy: &Policy, head: &RequestHead<'a>) -> Self {
+    /// Reads a request's head under a policy in force.
+    pub(crate) fn take(live: &Live, head: &RequestHead<'a>) -> Self {
+        let policy = &live.policy;
         let raw_path = head.raw_path();
         let canonical = canonical_path(raw_path);
         let credential = Credential::find(
             head,
             &policy.key_places,
             policy.limits.token_bytes,
-            policy.reads_signatures(),
+            live.chain.reads_signatures,
         );
         let path = match String::from_utf8_lossy(raw_path) {
             p if p.len() <= MAX_AUDIT_PATH => p,
@@ -63,11 +66,7 @@ impl<'a> Inputs<'a> {
             .as_deref()
             .filter(|canonical| canonical.as_bytes() == raw_path);
         let mut cleansing = hygiene::cleanse(head, &policy.identity.header_prefix);
-        let wants_assertion = policy
-            .providers
-            .iter()
-            .any(|p| matches!(p.kind, ProviderKind::GcpIap(_)));
-        if wants_assertion {
+        if live.chain.wants_assertion {
             // Forwarded, it is forwarded in the one spelling that was looked at.
             let forward = policy.identity.forward_credentials;
             cleansing.remove.extend(
@@ -76,6 +75,23 @@ impl<'a> Inputs<'a> {
                     .filter(|n| !(forward && n.eq_ignore_ascii_case(IAP_ASSERTION.as_bytes()))),
             );
         }
+        let assertion = if live.chain.wants_assertion {
+            find_assertion(head, policy.limits.token_bytes)
+        } else {
+            Ok(None)
+        };
+        let token_kind = match &credential {
+            Ok(Credential::None) if !matches!(assertion, Ok(None)) => TokenKind::IapJwt,
+            Ok(credential) => credential.kind(),
+            Err(
+                Code::MalformedSignature
+                | Code::UnsupportedSignature
+                | Code::StreamingPayload
+                | Code::UnsignedHeader
+                | Code::ScopeMismatch,
+            ) => TokenKind::SigV4,
+            Err(_) => TokenKind::Opaque,
+        };
         Self {
             method: String::from_utf8_lossy(head.method),
             skip: plain.is_some_and(|path| {
@@ -85,7 +101,11 @@ impl<'a> Inputs<'a> {
                     .any(|s| s.path == path && s.method.as_bytes() == head.method)
             }),
             served: metadata.and_then(|m| m.serve(head.method, plain?)),
-            orgs: orgs_named(policy, head),
+            orgs: if live.chain.asks_verifier {
+                orgs_named(policy, head)
+            } else {
+                Vec::new()
+            },
             agent: policy.agent.resolve(head, canonical.as_deref()),
             challenged: canonical.filter(|_| metadata.is_some_and(|m| m.per_path)),
             path,
@@ -105,11 +125,8 @@ impl<'a> Inputs<'a> {
             },
             cleansing,
             credential,
-            assertion: if wants_assertion {
-                find_assertion(head, policy.limits.token_bytes)
-            } else {
-                Ok(None)
-            },
+            assertion,
+            token_kind,
         }
     }
 
@@ -132,6 +149,7 @@ impl<'a> Inputs<'a> {
                 .collect(),
             agent: self.agent,
             credential: self.credential.map(Credential::into_owned),
+            token_kind: self.token_kind,
             assertion: self.assertion.map(|a| a.map(own)),
         }
     }
@@ -143,25 +161,15 @@ impl<'a> Inputs<'a> {
             agent: self.agent.clone(),
             credential: match &self.credential {
                 Err(code) => Err(*code),
-                Ok(_) => Ok(self.token_kind()),
+                Ok(_) => Ok(self.token_kind),
             },
             verdicts: Vec::new(),
         }
     }
 
-    pub(super) fn token_kind(&self) -> TokenKind {
-        match &self.credential {
-            Ok(Credential::None) if self.has_assertion() => TokenKind::IapJwt,
-            Ok(credential) => credential.kind(),
-            Err(
-                Code::MalformedSignature
-                | Code::UnsupportedSignature
-                | Code::StreamingPayload
-                | Code::UnsignedHeader
-                | Code::ScopeMismatch,
-            ) => TokenKind::SigV4,
-            Err(_) => TokenKind::Opaque,
-        }
+    /// Whether a bearer token is shaped like a JWT.
+    pub(super) fn is_jwt(&self) -> bool {
+        self.token_kind == TokenKind::Jwt
     }
 
     /// Whether there is an assertion, be it a sound one or not.

@@ -6,16 +6,18 @@ use super::{Inputs, Judge, Jwt, Known};
 use crate::claims::Claims;
 use crate::credential::TokenKind;
 use crate::identity::Identity;
+use crate::jose::jwks::KeySet;
 use crate::keys::source::{Keys, UnknownKid};
 use crate::lookup::Finding;
 use crate::metrics::Cache;
 use crate::policy::{GraphPolicy, KeyOrigin, Policy, Provider, ProviderKind};
 use crate::provider::azure::graph::GroupsMissing;
 use crate::provider::jwt::{
-    Issuer, JwtRules as _, NoProof, Ownership, Presented, claims_of_unsupported,
+    Issuer, JwtRules, NoProof, Ownership, Presented, claims_of_unsupported,
 };
 use crate::provider::{Answer, Awaited};
 use crate::reason::Code;
+use crate::standing::Standing;
 use crate::tokens::VerifiedToken;
 
 impl<'j> Judge<'j> {
@@ -23,7 +25,7 @@ impl<'j> Judge<'j> {
         let policy = &self.live.policy;
         match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
             Err(Code::UnsupportedAlgorithm)
-                if self.live.asks_verifier
+                if self.live.chain.asks_verifier
                     && claims_of_unsupported(token, &policy.limits)
                         .is_some_and(|claims| owner(policy, &claims).is_none()) =>
             {
@@ -41,6 +43,50 @@ impl<'j> Judge<'j> {
         }
     }
 
+    /// The short way for a bearer token that was let in before: by the same policy, under the same keys, and its time has not run
+    /// out. Whatever has changed, the chain judges it anew. An assertion may concern a provider that stands before, so then as well.
+    pub(super) fn seen_before(
+        &mut self,
+        token: &str,
+        inputs: &Inputs<'_>,
+        known: &mut Known<'j>,
+    ) -> Option<Answer> {
+        if !self.live.chain.judges_jwts || inputs.has_assertion() || self.verdicts.is_some() {
+            return None;
+        }
+        let policy = &self.live.policy;
+        let seen = self.stores.tokens.verified(token, &policy.limits)?;
+        let standing = seen.standing.under(self.live.serial)?;
+        let provider = policy.providers.get(standing.provider)?;
+        // An assertion is none as a bearer token, however good it is in its own header.
+        let keys = self
+            .keys(provider.kind.bearer_rules()?, standing.provider)
+            .ok()?;
+        if !standing.is_under(&keys) || standing.validity.check(self.now).is_err() {
+            return None;
+        }
+        known.provider = Some(provider);
+        known.cache = Cache::Hit;
+        known.claims = standing.claims.clone();
+        Some(Answer::Verified(standing.identity.clone()))
+    }
+
+    /// The keys in force of the provider at that place. `Err` is its answer without them.
+    fn keys(&mut self, rules: &dyn JwtRules, index: usize) -> Result<Rc<KeySet>, Answer> {
+        let limits = &self.live.policy.limits;
+        let id = match rules.keys() {
+            KeyOrigin::Inline(keys) => return Ok(keys.clone()),
+            KeyOrigin::Remote(_) => self.live.sources.get(index).copied().flatten(),
+        };
+        let keys = id.and_then(|id| Some((id, self.stores.keys.get(id)?.keys(self.now, limits))));
+        match keys {
+            Some((_, Keys::InForce(keys))) => Ok(keys),
+            Some((id, Keys::Wait)) => Err(self.pending(Awaited::Keys(id))),
+            Some((_, Keys::Unavailable(at))) => Err(Answer::Unavailable(Code::KeysUnavailable, at)),
+            None => Err(Answer::Unavailable(Code::KeysUnavailable, self.now)),
+        }
+    }
+
     /// Judges a token of this provider's issuer: keys, signature, claims, in that order.
     pub(super) fn jwt(
         &mut self,
@@ -55,21 +101,9 @@ impl<'j> Judge<'j> {
         };
         let limits = &self.live.policy.limits;
         let source = self.live.sources.get(index).copied().flatten();
-        let keys = match (rules.keys(), source) {
-            (KeyOrigin::Inline(keys), _) => keys.clone(),
-            (KeyOrigin::Remote(_), Some(id)) => {
-                match self.stores.keys.get(id).map(|s| s.keys(self.now, limits)) {
-                    Some(Keys::InForce(keys)) => keys,
-                    Some(Keys::Wait) => return self.pending(Awaited::Keys(id)),
-                    Some(Keys::Unavailable(at)) => {
-                        return Answer::Unavailable(Code::KeysUnavailable, at);
-                    }
-                    None => return Answer::Unavailable(Code::KeysUnavailable, self.now),
-                }
-            }
-            (KeyOrigin::Remote(_), None) => {
-                return Answer::Unavailable(Code::KeysUnavailable, self.now);
-            }
+        let keys = match self.keys(rules, index) {
+            Ok(keys) => keys,
+            Err(answer) => return answer,
         };
         match presented.prove(
             token,
@@ -82,10 +116,25 @@ impl<'j> Judge<'j> {
             Ok((verified, cache)) => {
                 known.cache = cache;
                 known.claims = rules.audit_claims(&verified.claims);
-                match rules.judge(&verified, self.now) {
-                    Ok(identity) => match rules.more_groups(&verified.claims) {
+                let judged = rules.validity(&verified.claims).and_then(|validity| {
+                    validity.check(self.now)?;
+                    Ok((validity, rules.judge(&verified)?))
+                });
+                match judged {
+                    Ok((validity, identity)) => match rules.more_groups(&verified.claims) {
                         Some(graph) => self.with_groups(graph, token, &verified, identity, known),
-                        None => Answer::Verified(Rc::new(identity)),
+                        None => {
+                            let identity = Rc::new(identity);
+                            verified.standing.set(Standing {
+                                policy: self.live.serial,
+                                provider: index,
+                                keys: Rc::downgrade(&keys),
+                                validity,
+                                identity: identity.clone(),
+                                claims: known.claims.clone(),
+                            });
+                            Answer::Verified(identity)
+                        }
                     },
                     Err(code) => Answer::Refused(code),
                 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use super::{Inputs, Judge, Known};
 use crate::answer;
 use crate::apikey::KeyId;
-use crate::audit::{AuditLine, Envelope, Fail, SCHEMA_VERSION, Ts, Verify};
-use crate::credential::Credential;
+use crate::audit::{AuditLine, Envelope, Fail, Verify};
+use crate::credential::{Credential, KeyPlace};
 use crate::decision::{Allow, Decision, Denial, Limited};
 use crate::identity::Identity;
 use crate::metrics::{self, Outcome, Tally};
@@ -51,7 +51,12 @@ impl<'j> Judge<'j> {
     ) -> Allow {
         let policy = &self.live.policy;
         let mut allow = Allow {
-            remove: inputs.cleansing.remove.clone(),
+            remove: inputs
+                .cleansing
+                .remove
+                .iter()
+                .map(|name| Cow::Owned(name.clone()))
+                .collect(),
             tally: Some(Tally {
                 provider: known.provider.map(|p| p.name.clone()),
                 outcome,
@@ -61,45 +66,50 @@ impl<'j> Judge<'j> {
             ..Allow::default()
         };
         match inputs.cleansing.connection.as_deref() {
-            Some("") => allow.remove.push(b"connection".to_vec()),
-            Some(kept) => allow.set.push(("connection".into(), kept.to_owned())),
+            Some("") => allow.remove.push(Cow::Borrowed(b"connection")),
+            Some(kept) => allow.set.push(("connection".into(), kept.into())),
             None => {}
         }
         if !policy.identity.forward_credentials {
-            let key_header;
-            let names: &[&[u8]] = match inputs.credential {
-                Ok(Credential::Bearer(_)) => &[b"authorization"],
-                // A presigned query stays: a path that lost its parameters is another path.
-                Ok(Credential::Signed(_)) => &[b"authorization", b"x-amz-security-token"],
-                Ok(Credential::ApiKey(_, place)) => {
-                    key_header = [policy.key_places.header(place).as_bytes()];
-                    &key_header
+            let authorization = Cow::Borrowed(b"authorization".as_slice());
+            match inputs.credential {
+                Ok(Credential::Bearer(_) | Credential::ApiKey(_, KeyPlace::Bearer)) => {
+                    allow.remove.push(authorization);
                 }
-                _ => &[],
-            };
-            allow.remove.extend(names.iter().map(|name| name.to_vec()));
+                // A presigned query stays: a path that lost its parameters is another path.
+                Ok(Credential::Signed(_)) => {
+                    let token = Cow::Borrowed(b"x-amz-security-token".as_slice());
+                    allow.remove.extend([authorization, token]);
+                }
+                Ok(Credential::ApiKey(_, place)) => {
+                    let name = policy.key_places.header(place).as_bytes();
+                    allow.remove.push(Cow::Owned(name.to_vec()));
+                }
+                _ => {}
+            }
         }
         if let (Some(identity), Some(provider)) = (&known.identity, known.provider) {
             let names = &self.live.names;
-            let mut set =
-                |name: &Rc<str>, value: &str| allow.set.push((name.clone(), value.to_owned()));
-            set(&names.user_id, identity.user_id());
+            // Room for all, made once.
+            allow.set.reserve(8);
+            let mut set = |name: &Rc<str>, value: Rc<str>| allow.set.push((name.clone(), value));
+            set(&names.user_id, identity.user_id.clone());
             for (name, value) in [
-                (&names.email, identity.email()),
-                (&names.org_id, identity.org_id()),
-                (&names.workspace_id, identity.workspace_id()),
-                (&names.agent, inputs.agent.as_deref()),
+                (&names.email, &identity.email),
+                (&names.org_id, &identity.org_id),
+                (&names.workspace_id, &identity.workspace_id),
+                (&names.agent, &inputs.agent),
             ] {
                 if let Some(value) = value {
-                    set(name, value);
+                    set(name, value.clone());
                 }
             }
             if !identity.groups().is_empty() {
-                set(&names.groups, &joined(identity.groups()));
+                set(&names.groups, joined(identity.groups()).into());
             }
-            set(&names.provider, &provider.name);
+            set(&names.provider, provider.name.clone());
             if let Some(id) = &known.key_id {
-                set(&names.key_id, id.as_str());
+                set(&names.key_id, id.as_str().into());
             }
         }
         if outcome != Outcome::Skipped {
@@ -119,15 +129,12 @@ impl<'j> Judge<'j> {
         }
         let seq = seq.unwrap_or_else(|| self.next_seq());
         let identity = known.identity.as_deref();
-        Envelope {
-            ts: Ts(self.now),
-            event: "auth_verify",
-            schema_version: SCHEMA_VERSION,
+        let event = Envelope {
+            ts: self.now,
             seq,
             correlation_id: &self.request_id(inputs),
             org_id: identity.and_then(Identity::org_id).unwrap_or_default(),
             entity_id: inputs.agent.as_deref().unwrap_or_default(),
-            entity_type: "agent",
             fields: Verify {
                 method: &inputs.method,
                 path: &inputs.path,
@@ -136,10 +143,7 @@ impl<'j> Judge<'j> {
                 user_id: identity.map(Identity::user_id).unwrap_or_default(),
                 email: identity.and_then(Identity::email),
                 org_id: identity.and_then(Identity::org_id),
-                token_kind: known
-                    .token_kind
-                    .unwrap_or_else(|| inputs.token_kind())
-                    .as_str(),
+                token_kind: known.token_kind.unwrap_or(inputs.token_kind).as_str(),
                 groups_count: identity.map_or(0, |i| i.groups().len()),
                 groups_missing: known.groups_missing.map(GroupsMissing::as_str),
                 claims: &known.claims,
@@ -149,8 +153,8 @@ impl<'j> Judge<'j> {
                 config_version: &self.live.policy.version,
                 cache: known.cache.as_str(),
             },
-        }
-        .line()
+        };
+        Some(event.line(&mut self.stores.audit_clock))
     }
 
     pub(super) fn deny(mut self, inputs: &Inputs<'_>, code: Code, known: Known<'j>) -> Decision {
@@ -160,7 +164,7 @@ impl<'j> Judge<'j> {
 
     /// `seq` is the number of its audit event.
     pub(super) fn denial(
-        &self,
+        &mut self,
         inputs: &Inputs<'_>,
         code: Code,
         known: Known<'j>,
@@ -171,10 +175,8 @@ impl<'j> Judge<'j> {
         let audit = if policy.audit.sinks.is_empty() {
             None
         } else {
-            Envelope {
-                ts: Ts(self.now),
-                event: "auth_fail",
-                schema_version: SCHEMA_VERSION,
+            let event = Envelope {
+                ts: self.now,
                 seq,
                 correlation_id: &request_id,
                 org_id: known
@@ -183,14 +185,10 @@ impl<'j> Judge<'j> {
                     .and_then(Identity::org_id)
                     .unwrap_or_default(),
                 entity_id: inputs.agent.as_deref().unwrap_or_default(),
-                entity_type: "agent",
                 fields: Fail {
                     reason: code.reason().as_str(),
                     code: code.as_str(),
-                    token_kind: known
-                        .token_kind
-                        .unwrap_or_else(|| inputs.token_kind())
-                        .as_str(),
+                    token_kind: known.token_kind.unwrap_or(inputs.token_kind).as_str(),
                     method: &inputs.method,
                     path: &inputs.path,
                     remote_addr: inputs.remote_addr.as_deref(),
@@ -205,8 +203,8 @@ impl<'j> Judge<'j> {
                     config_version: &policy.version,
                     cache: known.cache.as_str(),
                 },
-            }
-            .line()
+            };
+            Some(event.line(&mut self.stores.audit_clock))
         };
         let retry_after = known.retry_at.map(|at| at.since(self.now));
         let mut response =

@@ -148,15 +148,17 @@ fn covers(entry: &Entry<'_>, agent: &str, facts: Option<&AgentFacts>) -> bool {
 /// The user of a service-account token, else the key's owner, else the key itself.
 fn identity(entry: &Entry<'_>, facts: Option<&AgentFacts>) -> Identity {
     let (kind, name) = entry.scope();
-    let only = |wanted| (kind == wanted).then(|| name.to_owned());
+    let only = |wanted| (kind == wanted).then_some(name);
+    let fact = |fact: Option<&str>| fact.map(Rc::from);
     Identity {
         user_id: only(ScopeKind::User)
-            .or_else(|| entry.owner().map(str::to_owned))
-            .unwrap_or_else(|| format!("key:{}", entry.id())),
+            .or(entry.owner())
+            .map_or_else(|| format!("key:{}", entry.id()).into(), Rc::from),
         email: None,
-        org_id: only(ScopeKind::Org).or_else(|| facts.and_then(|f| f.org.clone())),
-        workspace_id: only(ScopeKind::Workspace)
-            .or_else(|| facts.and_then(|f| f.workspace.clone())),
+        org_id: fact(only(ScopeKind::Org).or(facts.and_then(|f| f.org.as_deref()))),
+        workspace_id: fact(
+            only(ScopeKind::Workspace).or(facts.and_then(|f| f.workspace.as_deref())),
+        ),
         groups: Vec::new(),
     }
 }

@@ -1,13 +1,15 @@
 //! `gcp_iap`: the assertion that Google's Identity-Aware Proxy adds to every request it lets through (Google Cloud, "Securing your app
 //! with signed headers"). Issuer, keys and algorithm are Google's and can't be configured.
 
+use std::rc::Rc;
+
 use crate::claims::Claims;
 use crate::identity::{Identity, is_part};
 use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::policy::{IapPolicy, KeyOrigin};
-use crate::provider::jwt::{JwtRules, Ownership, check_time, check_use};
+use crate::provider::jwt::{JwtRules, Ownership, check_use};
+use crate::provider::validity::Validity;
 use crate::reason::Code;
-use crate::time::UnixTime;
 use crate::tokens::VerifiedToken;
 
 /// The `iss` of every assertion.
@@ -38,14 +40,13 @@ impl JwtRules for IapPolicy {
         check_use(key, KeyUse::Signature)
     }
 
-    fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code> {
+    fn validity(&self, claims: &Claims) -> Result<Validity, Code> {
+        // Of `iat`: "Must be in the past."
+        Validity::of(claims, self.clock_skew, false)?.issued_in_the_past(claims, self.clock_skew)
+    }
+
+    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code> {
         let claims = &token.claims;
-        check_time(claims, now, self.clock_skew, false)?;
-        // "Must be in the past."
-        let issued = claims.issued_at().ok_or(Code::MalformedClaims)?;
-        if now + self.clock_skew < issued {
-            return Err(Code::NotYetValid);
-        }
         if claims.issuer() != Some(ISSUER) {
             return Err(Code::IssuerMismatch);
         }
@@ -56,9 +57,9 @@ impl JwtRules for IapPolicy {
         if !is_part(user_id) {
             return Err(Code::MalformedClaims);
         }
-        let part = |name| claims.text(name).filter(|s| is_part(s)).map(str::to_owned);
+        let part = |name| claims.text(name).filter(|s| is_part(s)).map(Rc::from);
         Ok(Identity {
-            user_id: user_id.to_owned(),
+            user_id: user_id.into(),
             email: part("email"),
             // Absent for accounts outside any Google Workspace.
             org_id: part("hd"),

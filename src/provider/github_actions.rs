@@ -9,9 +9,9 @@ use crate::glob::Globs;
 use crate::identity::{Identity, is_part};
 use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::policy::{GithubPolicy, KeyOrigin};
-use crate::provider::jwt::{JwtRules, Ownership, check_time, check_use};
+use crate::provider::jwt::{JwtRules, Ownership, check_use};
+use crate::provider::validity::Validity;
 use crate::reason::Code;
-use crate::time::UnixTime;
 use crate::tokens::VerifiedToken;
 
 /// The issuer for repositories on github.com.
@@ -39,9 +39,12 @@ impl JwtRules for GithubPolicy {
         check_use(key, KeyUse::Signature)
     }
 
-    fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code> {
+    fn validity(&self, claims: &Claims) -> Result<Validity, Code> {
+        Validity::of(claims, self.clock_skew, false)
+    }
+
+    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code> {
         let claims = &token.claims;
-        check_time(claims, now, self.clock_skew, false)?;
         if !self.owns_audience(claims) {
             return Err(Code::AudienceMismatch);
         }
@@ -90,9 +93,9 @@ impl JwtRules for GithubPolicy {
             }
         }
         Ok(Identity {
-            user_id: format!("repo:{repository}"),
+            user_id: format!("repo:{repository}").into(),
             email: None,
-            org_id: Some(owner.to_owned()),
+            org_id: Some(owner.into()),
             workspace_id: None,
             groups: Vec::new(),
         })

@@ -1,7 +1,6 @@
 //! What all JWT providers share: the presented token, read once, and the proof of its signature.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use crate::audit::AuditClaims;
 use crate::claims::Claims;
@@ -15,7 +14,9 @@ use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::limits::Limits;
 use crate::metrics::Cache;
 use crate::policy::{GraphPolicy, KeyOrigin};
+use crate::provider::validity::Validity;
 use crate::reason::Code;
+use crate::standing::LastStanding;
 use crate::time::UnixTime;
 use crate::tokens::{TokenCache, VerifiedToken};
 
@@ -34,11 +35,17 @@ pub(crate) trait JwtRules {
     /// The code for what disagrees.
     fn check_key(&self, key: &Jwk, algorithm: Algorithm, claims: &Claims) -> Result<(), Code>;
 
-    /// Judges what a token of this provider says, its signature proven.
+    /// When a token that says this is good.
+    ///
+    /// # Errors
+    /// The code for times that are missing.
+    fn validity(&self, claims: &Claims) -> Result<Validity, Code>;
+
+    /// Judges what a token of this provider says, its signature proven and its time checked. No clock: what is judged once stays so.
     ///
     /// # Errors
     /// The code of the first rule that it breaks.
-    fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code>;
+    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code>;
 
     /// What of a proven token the audit event repeats.
     fn audit_claims(&self, _: &Claims) -> AuditClaims {
@@ -49,28 +56,6 @@ pub(crate) trait JwtRules {
     fn more_groups(&self, _: &Claims) -> Option<&GraphPolicy> {
         None
     }
-}
-
-/// Leeway and registered times, as every kind of token has them. RFC 7519 section 4.1.4: `exp` is the first moment that the
-/// token is *not* valid any more; the leeway moves it out.
-///
-/// # Errors
-/// [`Code::Expired`], [`Code::MissingExpiry`], [`Code::NotYetValid`].
-pub(crate) fn check_time(
-    claims: &Claims,
-    now: UnixTime,
-    skew: Duration,
-    allow_missing_exp: bool,
-) -> Result<(), Code> {
-    match claims.expires_at() {
-        Some(exp) if now >= exp + skew => return Err(Code::Expired),
-        None if !allow_missing_exp => return Err(Code::MissingExpiry),
-        _ => {}
-    }
-    if claims.not_before().is_some_and(|nbf| now + skew < nbf) {
-        return Err(Code::NotYetValid);
-    }
-    Ok(())
 }
 
 /// A key for JWT-SVIDs vouches for nothing else, and nothing else for them: one trust bundle may hold both.
@@ -204,6 +189,7 @@ impl<'a> Presented<'a> {
                     algorithm,
                     kid,
                     thumbprint: proof.thumbprint(),
+                    standing: LastStanding::default(),
                 });
                 cache.remember(token, verified.clone(), limits);
                 Ok((verified, Cache::Miss))

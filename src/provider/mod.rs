@@ -10,6 +10,7 @@ pub mod jwt;
 pub mod oidc;
 pub mod sigv4;
 pub mod static_token;
+pub(crate) mod validity;
 
 use std::rc::Rc;
 

@@ -1,5 +1,7 @@
 //! `oidc`: what a proven token of one issuer must say (OpenID Connect Core 1.0 section 3.1.3.7, RFC 7519 section 4.1).
 
+use std::rc::Rc;
+
 use serde_json::Value;
 
 use crate::claims::Claims;
@@ -7,7 +9,8 @@ use crate::glob::Globs;
 use crate::identity::{Identity, is_part};
 use crate::jose::{Algorithm, Jwk};
 use crate::policy::{ClaimPath, KeyOrigin, OidcPolicy};
-use crate::provider::jwt::{JwtRules, Ownership, check_time, check_use};
+use crate::provider::jwt::{JwtRules, Ownership, check_use};
+use crate::provider::validity::Validity;
 use crate::reason::Code;
 use crate::time::UnixTime;
 use crate::tokens::VerifiedToken;
@@ -31,8 +34,16 @@ impl JwtRules for OidcPolicy {
         check_use(key, self.key_use)
     }
 
-    fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code> {
-        self.judge_claims(&token.claims, now)
+    fn validity(&self, claims: &Claims) -> Result<Validity, Code> {
+        let validity = Validity::of(claims, self.clock_skew, self.allow_missing_exp)?;
+        Ok(match self.max_token_age {
+            Some(max_age) => validity.no_older_than(max_age, claims, self.clock_skew),
+            None => validity,
+        })
+    }
+
+    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code> {
+        self.judge_content(&token.claims)
     }
 }
 
@@ -51,7 +62,11 @@ impl OidcPolicy {
     /// # Errors
     /// The first rule that it breaks, in the order: time, audience, required claims, subject, identity.
     pub fn judge_claims(&self, claims: &Claims, now: UnixTime) -> Result<Identity, Code> {
-        self.check_time(claims, now)?;
+        self.validity(claims)?.check(now)?;
+        self.judge_content(claims)
+    }
+
+    fn judge_content(&self, claims: &Claims) -> Result<Identity, Code> {
         if !self.owns_audience(claims) {
             return Err(Code::AudienceMismatch);
         }
@@ -64,20 +79,6 @@ impl OidcPolicy {
             self.check_subject(claims, allowed)?;
         }
         self.identity(claims)
-    }
-
-    fn check_time(&self, claims: &Claims, now: UnixTime) -> Result<(), Code> {
-        check_time(claims, now, self.clock_skew, self.allow_missing_exp)?;
-        if let Some(max_age) = self.max_token_age {
-            let issued = claims.issued_at().ok_or(Code::TooOld)?;
-            if now + self.clock_skew < issued {
-                return Err(Code::NotYetValid);
-            }
-            if now.since(issued) > max_age + self.clock_skew {
-                return Err(Code::TooOld);
-            }
-        }
-        Ok(())
     }
 
     /// `sub`, or `email` when `sub` does not match and the issuer vouches for the address. At an issuer shared by the world
@@ -136,12 +137,12 @@ impl OidcPolicy {
         // An upstream that reads x-auth-email takes it for proven.
         let email_is_standard = map.email == ClaimPath::Name("email".to_owned());
         Ok(Identity {
-            user_id: user_id.to_owned(),
+            user_id: user_id.into(),
             email: text(&map.email)
                 .filter(|_| !email_is_standard || self.trusts_email(claims))
-                .map(str::to_owned),
-            org_id: text(&map.org_id).map(str::to_owned),
-            workspace_id: text(&map.workspace_id).map(str::to_owned),
+                .map(Rc::from),
+            org_id: text(&map.org_id).map(Rc::from),
+            workspace_id: text(&map.workspace_id).map(Rc::from),
             groups: groups.into_iter().filter(|g| is_part(g)).collect(),
         })
     }

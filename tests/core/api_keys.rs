@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use portcullis_core::answer::Field;
 use portcullis_core::apikey::bucket::Taken;
 use portcullis_core::apikey::format::{KeyId, assemble};
 use portcullis_core::apikey::record::{KeyDigest, Pepper};
@@ -137,7 +138,7 @@ fn a_refusal_at_another_agent_names_the_key() {
 }
 
 /// What a caller sees, his request's id aside.
-fn answer(denial: &Denial) -> (u16, Vec<(&'static str, String)>, String) {
+fn answer(denial: &Denial) -> (u16, Vec<Field>, String) {
     let mut body: Value = serde_json::from_str(&denial.body).unwrap();
     body.as_object_mut().unwrap().remove("request_id");
     (denial.status, denial.headers.clone(), body.to_string())
@@ -406,12 +407,12 @@ fn the_address_is_audited_only_where_it_should_be() {
     let mut settings = config(&[&record]);
     settings["audit"] = json!({"remote_addr": false});
     let mut bench = Bench::new(&settings);
-    assert!(bench.auth.policy().wants_remote_addr());
+    assert!(bench.auth.wants_remote_addr());
     let allow = bench.allow(&to("orders", &key));
     assert!(event(allow.audit)["fields"].get("remote_addr").is_none());
     settings["limits"] = json!({"key_failures": 0});
     bench.reload(&settings);
-    assert!(!bench.auth.policy().wants_remote_addr());
+    assert!(!bench.auth.wants_remote_addr());
 }
 
 #[test]
@@ -444,7 +445,7 @@ fn a_rate_limit_is_settled_with_the_shared_bucket() {
                     ("ratelimit", "\"key\";r=0;t=1"),
                 ] {
                     let found: Vec<_> = denial.headers.iter().filter(|(n, _)| *n == name).collect();
-                    assert_eq!(found, [&(name, value.to_owned())]);
+                    assert_eq!(found, [&(name, value.into())]);
                 }
                 (denial.code.as_str(), denial.audit)
             }

@@ -123,7 +123,7 @@ fn without_a_credential() {
     assert!(
         denial
             .headers
-            .contains(&("www-authenticate", "Bearer".to_owned()))
+            .contains(&("www-authenticate", "Bearer".into()))
     );
     let body: serde_json::Value = serde_json::from_str(&denial.body).unwrap();
     assert_eq!(body["error"], "unauthorized");

@@ -272,3 +272,29 @@ fn beside_a_signed_request_what_stands_first_decides() {
     let mut last = bench(&chain(&[sigv4, iap(BACKEND)]));
     assert_eq!(last.verdict(&request), "scope_mismatch");
 }
+
+#[test]
+fn what_was_seen_in_its_header_is_no_bearer_token() {
+    let mut bench = bench(&chain(&[iap(BACKEND), provider(json!({}))]));
+    let token = assertion(json!({}));
+    bench.allow(&through_iap(&token));
+    for _ in 0..2 {
+        let bearer = Request::get("/rest/orders").bearer(&token);
+        assert_eq!(bench.verdict(&bearer), "not_for_me");
+        bench.allow(&through_iap(&token));
+    }
+}
+
+#[test]
+fn a_bearer_token_seen_before_does_not_go_past_an_assertion() {
+    let mut bench = bench(&chain(&[iap(BACKEND), provider(json!({}))]));
+    let token = token(json!({}));
+    for _ in 0..2 {
+        bench.allow(&Request::get("/rest/orders").bearer(&token));
+    }
+    let both = |assertion: &str| through_iap(assertion).bearer(&token);
+    let expired = assertion(json!({"exp": start().as_secs() - 100}));
+    assert_eq!(bench.verdict(&both(&expired)), "expired");
+    let allow = bench.allow(&both(&assertion(json!({}))));
+    assert_eq!(set(&allow, "x-auth-provider"), Some("gcp_iap"));
+}

@@ -76,7 +76,7 @@ fn failures_are_told_at_once_and_tried_again_with_backoff() {
     let denial = bench.deny(&bearer(&token(json!({}))));
     assert_eq!(denial.status, 503);
     assert!(
-        denial.headers.contains(&("retry-after", "1".to_owned())),
+        denial.headers.contains(&("retry-after", "1".into())),
         "{:?}",
         denial.headers
     );

@@ -1,5 +1,6 @@
 //! RFC 9728: what clients learn without a credential, and from whom they never learn it.
 
+use portcullis_core::answer::Field;
 use portcullis_core::decision::{Decision, Served, Step};
 use serde_json::{Value, json};
 
@@ -29,9 +30,9 @@ fn ask(bench: &mut Bench, method: &'static str, path: &str) -> Option<Served> {
     }
 }
 
-fn header<'a>(headers: &'a [(&'static str, String)], name: &str) -> Option<&'a str> {
+fn header<'a>(headers: &'a [Field], name: &str) -> Option<&'a str> {
     let mut values = headers.iter().filter(|(n, _)| *n == name);
-    let first = values.next().map(|(_, v)| v.as_str());
+    let first = values.next().map(|(_, v)| &**v);
     assert!(values.next().is_none(), "{name} twice");
     first
 }

@@ -369,7 +369,7 @@ pub fn set<'a>(allow: &'a Allow, name: &str) -> Option<&'a str> {
         .set
         .iter()
         .find(|(n, _)| &**n == name)
-        .map(|(_, v)| v.as_str())
+        .map(|(_, v)| &**v)
 }
 
 pub fn removed(allow: &Allow) -> Vec<&str> {

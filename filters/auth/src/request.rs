@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use portcullis_core::Authenticator;
+use portcullis_core::answer::Field as AnswerField;
 use portcullis_core::audit::AuditLine;
 use portcullis_core::decision::{Allow, Decision, Denial, Limited, Step};
 use portcullis_core::metrics::{Cache, Outcome, Tally};
@@ -107,7 +108,7 @@ fn judge<'a>(
             .map_or(authority, |(_, value)| value);
     }
     // A property costs more than all the rest; ask only if it is going to be used.
-    let remote_addr = if auth.policy().wants_remote_addr() {
+    let remote_addr = if auth.wants_remote_addr() {
         hostcalls::property(b"source\0address").ok()
     } else {
         None
@@ -366,13 +367,13 @@ pub fn deny(denial: Denial, moment: &mut Moment<'_>) -> Action {
 fn answer(
     status: u16,
     details: &str,
-    headers: &[(&'static str, String)],
+    headers: &[AnswerField],
     body: &str,
     moment: &Moment<'_>,
 ) -> Action {
     let headers: Vec<(&str, &str)> = headers
         .iter()
-        .map(|(name, value)| (*name, value.as_str()))
+        .map(|(name, value)| (*name, &**value))
         .collect();
     if let Err(status) = hostcalls::send_local_response(status, details, &headers, body) {
         // It hangs until a timeout ends it; that is better than letting it through.

@@ -254,10 +254,10 @@ impl AccessKeyConfig {
 
 fn identity(user_id: String, config: &AccessKeyConfig) -> Identity {
     Identity {
-        user_id,
-        email: config.email.clone(),
-        org_id: config.org_id.clone(),
-        workspace_id: config.workspace_id.clone(),
+        user_id: user_id.into(),
+        email: config.email.as_deref().map(Rc::from),
+        org_id: config.org_id.as_deref().map(Rc::from),
+        workspace_id: config.workspace_id.as_deref().map(Rc::from),
         groups: config.groups.clone().map(|g| g.0).unwrap_or_default(),
     }
 }

@@ -90,10 +90,12 @@ impl StaticTokenSettings {
         let identity = compiler.required(self.identity.as_ref(), &at.key("identity"))?;
         let at = at.key("identity");
         Some(Identity {
-            user_id: compiler.required(identity.user_id.clone(), &at.key("user_id"))?,
-            email: identity.email.clone(),
-            org_id: identity.org_id.clone(),
-            workspace_id: identity.workspace_id.clone(),
+            user_id: compiler
+                .required(identity.user_id.as_deref(), &at.key("user_id"))?
+                .into(),
+            email: identity.email.as_deref().map(Rc::from),
+            org_id: identity.org_id.as_deref().map(Rc::from),
+            workspace_id: identity.workspace_id.as_deref().map(Rc::from),
             groups: identity.groups.clone().map(|g| g.0).unwrap_or_default(),
         })
     }

@@ -123,9 +123,9 @@ impl AwsSigV4Policy {
             return Err(Code::PrincipalNotAllowed);
         }
         Ok(Identity {
-            user_id: arn.as_str().to_owned(),
+            user_id: arn.as_str().into(),
             email: None,
-            org_id: Some(arn.account().to_owned()),
+            org_id: Some(arn.account().into()),
             workspace_id: None,
             groups: Vec::new(),
         })

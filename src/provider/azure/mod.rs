@@ -3,6 +3,8 @@
 
 pub mod graph;
 
+use std::rc::Rc;
+
 use serde_json::Value;
 
 use crate::audit::AuditClaims;
@@ -10,9 +12,9 @@ use crate::claims::Claims;
 use crate::identity::{Identity, is_part};
 use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::policy::{AzurePolicy, GraphPolicy, KeyOrigin, Tenants};
-use crate::provider::jwt::{JwtRules, Ownership, check_time, check_use};
+use crate::provider::jwt::{JwtRules, Ownership, check_use};
+use crate::provider::validity::Validity;
 use crate::reason::Code;
-use crate::time::UnixTime;
 use crate::tokens::VerifiedToken;
 
 /// The two forms of tokens, which name the same things differently.
@@ -60,9 +62,12 @@ impl JwtRules for AzurePolicy {
         }
     }
 
-    fn judge(&self, token: &VerifiedToken, now: UnixTime) -> Result<Identity, Code> {
+    fn validity(&self, claims: &Claims) -> Result<Validity, Code> {
+        Validity::of(claims, self.clock_skew, false)
+    }
+
+    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code> {
         let claims = &token.claims;
-        check_time(claims, now, self.clock_skew, false)?;
         if !claims.audience().iter().any(|a| self.audiences.contains(a)) {
             return Err(Code::AudienceMismatch);
         }
@@ -202,12 +207,12 @@ fn identity(claims: &Claims, tenant: &str) -> Result<Identity, Code> {
                 .collect()
         });
     Ok(Identity {
-        user_id: user_id.to_owned(),
+        user_id: user_id.into(),
         email: claims
             .text("email")
             .filter(|e| owner_verified && is_part(e))
-            .map(str::to_owned),
-        org_id: Some(tenant.to_owned()),
+            .map(Rc::from),
+        org_id: Some(tenant.into()),
         workspace_id: None,
         groups: groups.unwrap_or_default(),
     })

@@ -105,12 +105,12 @@ fn identity(answer: &Map<String, Value>) -> Result<Identity, NoIdentity> {
 }
 
 /// A part of an identity. Absent, null and empty are one to the services that answer.
-fn part(answer: &Map<String, Value>, name: &str) -> Result<Option<String>, NoIdentity> {
+fn part(answer: &Map<String, Value>, name: &str) -> Result<Option<Rc<str>>, NoIdentity> {
     match answer.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
         // Left out, a malformed organisation would be one that no header can contradict.
-        Some(Value::String(text)) if is_part(text) => Ok(Some(text.clone())),
+        Some(Value::String(text)) if is_part(text) => Ok(Some(text.as_str().into())),
         Some(_) => Err(UNUSABLE),
     }
 }
