@@ -29,6 +29,8 @@ class Proxy:
         self.name = contestant.name
         self._contestant = contestant
         self.workers = workers
+        # By traffic, the next request to send.
+        self.places = {}
         config = workdir / f"{self.name}.json"
         config.write_text(json.dumps(_bootstrap(contestant, upstream)))
         self._admin = workdir / f"{self.name}.admin"

@@ -4,6 +4,7 @@ import dataclasses
 import http.client
 import io
 import socket
+from array import array
 from pathlib import Path
 
 HOST = "agents.bench.example.com"
@@ -14,8 +15,6 @@ PROBE_PATH = "/rest/orders/probe"
 
 # Beyond this LuaJIT's memory would be at stake, and the client reads while it sends.
 _MEMORY_BYTES = 64 << 20
-# Where a round may begin: another place each time.
-_STARTS = 16
 
 
 def wire(headers=(), path=PATH):
@@ -31,33 +30,30 @@ def bearer(token, path=PATH):
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """A file of requests. `starts` are places to begin at, records' numbers or, when it is streamed, offsets."""
+    """A file of requests. `offsets` are where each begins."""
 
     path: Path
     count: int
     stream: bool
-    starts: tuple
+    offsets: array
 
-    def arguments(self, round_number):
-        """For `load.lua`."""
-        start = self.starts[round_number % len(self.starts)]
-        return [str(self.path), "stream" if self.stream else "memory", str(start)]
+    def arguments(self, place):
+        """For `load.lua`, to begin with request number `place`."""
+        return [str(self.path), "stream", str(self.offsets[place])] if self.stream else [str(self.path), "memory", str(place)]
 
 
 def write(path, requests, count):
     """Writes `count` requests to `path` as they come."""
-    offsets, size = [], 0
+    offsets, size = array("Q"), 0
     with path.open("wb") as out:
-        for number, request in enumerate(requests):
-            if number % max(1, count // _STARTS) == 0:
-                offsets.append((number, size))
+        for request in requests:
+            offsets.append(size)
             record = b"%08d" % len(request) + request
             out.write(record)
             size += len(record)
-    if number + 1 != count:
-        raise ValueError(f"{path.name}: {number + 1} requests instead of {count}")
-    stream = size > _MEMORY_BYTES
-    return Traffic(path, count, stream, tuple(offset if stream else number for number, offset in offsets))
+    if len(offsets) != count:
+        raise ValueError(f"{path.name}: {len(offsets)} requests instead of {count}")
+    return Traffic(path, count, size > _MEMORY_BYTES, offsets)
 
 
 @dataclasses.dataclass(frozen=True)
