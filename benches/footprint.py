@@ -64,7 +64,7 @@ def _pass(proxy, entry, tokens):
     raise SystemExit(f"{entry.label}: {tokens:,} tokens did not get through")
 
 
-def module_sections(path):
-    """Bytes of the module, and of what compresses of it."""
+def module_size(path):
+    """Bytes of the module, as it is and compressed."""
     compressed = subprocess.run(["gzip", "-9", "-c", path], capture_output=True, check=True).stdout
     return {"module_bytes": path.stat().st_size, "module_gzip_bytes": len(compressed)}

@@ -80,8 +80,14 @@ def growth(path, workload, rows):
         panels[3].plot(across, [ready[label] for label in labels], marker="o", markersize=3, color=colour(family))
     for panel, title in zip(panels, [*(unit[0] for unit in units), "seconds to ready"]):
         panel.set_title(title, loc="left")
-        panel.set_ylim(bottom=0)
         panel.grid(linewidth=0.4)
+        # What every thing adds to shows nothing of the small sizes on a linear axis.
+        least, greatest = (pick(pick(line.get_ydata()) for line in panel.lines) for pick in (min, max))
+        if greatest > 20 * least > 0:
+            panel.set_yscale("log")
+            panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        else:
+            panel.set_ylim(bottom=0)
         _sizes(panel, sorted(set(sizes.values())))
     if len(families) > 1:
         panels[0].legend(frameon=False, fontsize=8)
@@ -107,5 +113,5 @@ def _short(value):
 def _save(figure, path):
     figure.tight_layout()
     # Without its date the same numbers are the same file.
-    figure.savefig(path, format="svg", metadata={"Date": None})
+    figure.savefig(path, format="svg", metadata={"Date": None}, bbox_inches="tight")
     pyplot.close(figure)
