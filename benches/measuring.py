@@ -40,7 +40,8 @@ def measure(proxy, entry, seconds, connections):
     expected = result["requests"] if entry.refused else 0
     if result["status_errors"] != expected:
         raise SystemExit(f"{proxy.name}: {result['status_errors']} refusals where {expected} were due")
-    proxy.places[entry.traffic.path] = (place + result["requests"]) % entry.traffic.count
+    # What was under way at the end has been sent as well.
+    proxy.places[entry.traffic.path] = (place + result["requests"] + connections) % entry.traffic.count
     measured = {
         "rps": round(result["requests"] / (result["duration_us"] / 1e6), 1),
         "cpu_us": round(cpu * 1e6 / result["requests"], 3),
