@@ -62,7 +62,15 @@ def _facts(facts):
     return (f"`{facts['command']}`, {facts['measured_at']}, {facts['took_seconds']} s: {facts['cores']} × {facts['cpu']}, Linux {facts['kernel']}, "
             f"Envoy {facts['envoy']}; load average {facts['load_before']:.1f} before and {facts['load_after']:.1f} after; "
             f"{facts['rounds']} rounds of {facts['seconds']} s. Tokens: "
-            + ", ".join(f"{name} {size} B" for name, size in facts["token_bytes"].items()) + ".\n")
+            + ", ".join(f"{name} {size} B" for name, size in facts["token_bytes"].items()) + ".\n" + _busy(facts))
+
+
+def _busy(facts):
+    """A warning where others were at work before the run began; its own work comes later."""
+    if facts["load_before"] <= facts["cores"] / 2:
+        return ""
+    return ("\n**The machine was busy with other things** (see its load before): these figures show that the benchmark runs, "
+            "not how fast anything is.\n")
 
 
 def _targets(results, notes):
@@ -127,7 +135,7 @@ def _scale(scale):
 
 def _scale_facts(facts):
     return (f"`{facts['command']}`, {facts['measured_at']}, {facts['took_seconds']} s; load average {facts['load_before']:.1f} before and "
-            f"{facts['load_after']:.1f} after; {facts['rounds']} rounds of {facts['seconds']} s.\n")
+            f"{facts['load_after']:.1f} after; {facts['rounds']} rounds of {facts['seconds']} s.\n" + _busy(facts))
 
 
 def _sizes(workload, measured):

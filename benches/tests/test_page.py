@@ -50,6 +50,13 @@ def test_the_page_says_what_the_numbers_say():
     assert "| p50 ms | 3.5 |" in page.render({**results(), "reload": {"p50_ms": 3.5}}, None)
 
 
+def test_a_busy_machine_is_named_as_such():
+    found = results()
+    assert "The machine was busy" not in page.render(found, None)
+    found["facts"]["load_before"] = 1.2
+    assert "**The machine was busy with other things**" in page.render(found, None)
+
+
 def test_the_results_file_reads_back():
     import json
 
