@@ -50,7 +50,7 @@ def machine():
             if line.startswith("model name"):
                 model = line.partition(":")[2].strip()
                 break
-    return {"cpu": model, "cores": os.cpu_count(), "load_before": os.getloadavg()[0], "kernel": platform.release(),
+    return {"cpu": model, "cores": os.cpu_count(), "load_before": os.getloadavg()[0], "kernel": platform.release().partition("-")[0],
             "envoy": version[-1].split("/")[1], "measured_at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())}
 
 
