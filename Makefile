@@ -36,7 +36,7 @@ demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and end
 
 .PHONY: test
 test: setup ## everything: lint, native, Node, the module, end to end, conformance, a little fuzzing
-	@$(MAKE) --no-print-directory lint test-native test-wasm test-module test-e2e test-conformance
+	@$(MAKE) --no-print-directory lint test-native test-wasm test-bench test-module test-e2e test-conformance
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
 
@@ -67,6 +67,11 @@ test-wasm: setup ## the core's tests as WebAssembly in Node
 	$(call headline,tests: the core in Node (wasm32-unknown-unknown))
 	scripts/test-wasm
 
+.PHONY: test-bench
+test-bench: setup ## the benchmark's statistics, its page and its plots
+	$(call headline,tests: the benchmark)
+	$(PYTHON) -m pytest benches/tests -q -p no:cacheprovider
+
 .PHONY: test-module
 test-module: build ## what the built module imports, exports and weighs
 	$(call headline,tests: the built module)
@@ -94,9 +99,17 @@ attacks-page: setup ## docs/attacks.md from the corpus of attacks
 	cd tests/e2e && ../../$(PYTHON) -m attacks --markdown >../../docs/attacks.md
 
 .PHONY: bench
-bench: build ## requests per second against Envoy's own filters (BENCH_SECONDS=4 a measurement)
+bench: build ## against Envoy's own filters, under 15 minutes; writes docs/performance.md (BENCH_WORKLOADS=repeated,chain)
 	@scripts/build-noop
 	$(PYTHON) benches/run
+
+.PHONY: bench-scale
+bench-scale: build ## cost as work grows, about 15 minutes; writes docs/performance.md (BENCH_WORKLOADS=globs,jwks)
+	$(PYTHON) benches/scale
+
+.PHONY: bench-page
+bench-page: setup ## docs/performance.md and its plots from the kept numbers
+	$(PYTHON) benches/page.py
 
 .PHONY: fmt
 fmt: ## format the Rust sources
