@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::reason::Code;
 use crate::text::push_json;
 use crate::time::UnixTime;
 
@@ -221,6 +222,37 @@ impl<F: Event> Envelope<'_, F> {
         self.fields.write(&mut line);
         AuditLine(line.0)
     }
+}
+
+/// The event of a refusal that the core had no part in: there is no policy, or the host failed while a decision was carried out. It names
+/// no request, since nothing that is known of that one can be relied on.
+pub fn without_request(code: Code, now: UnixTime, config_version: &str) -> AuditLine {
+    Envelope {
+        ts: now,
+        seq: 0,
+        correlation_id: "",
+        org_id: "",
+        entity_id: "",
+        fields: Fail {
+            reason: code.reason().as_str(),
+            code: code.as_str(),
+            token_kind: "",
+            method: "",
+            path: "",
+            remote_addr: None,
+            provider: None,
+            provider_name: None,
+            agent: None,
+            key_id: None,
+            user_id: None,
+            claims: &AuditClaims::default(),
+            unproven_subject: None,
+            detail: None,
+            config_version,
+            cache: "none",
+        },
+    }
+    .line(&mut Clock::default())
 }
 
 /// JSON under way. Keys come with what stands around them: `,"name":`.

@@ -8,34 +8,24 @@ use std::rc::Rc;
 
 use foldhash::quality::FixedState;
 
-use crate::claims::Claims;
 use crate::generations::{Bounds, Generations};
-use crate::jose::algorithm::Algorithm;
 use crate::jose::thumbprint::Thumbprint;
 use crate::limits::Limits;
 use crate::standing::LastStanding;
 use crate::time::UnixTime;
 
-/// A token whose signature was verified.
+/// That a token's signature was verified. What the token says is in the token, which is at hand whenever this is looked up.
 #[derive(Debug)]
 pub struct VerifiedToken {
-    /// What it says.
-    pub claims: Claims,
-    /// The header's `alg`.
-    pub algorithm: Algorithm,
-    /// The header's `kid`.
-    pub kid: Option<String>,
     /// The key it was verified with.
     pub thumbprint: Thumbprint,
     /// What was made of it.
     pub(crate) standing: LastStanding,
 }
 
-impl VerifiedToken {
-    fn weight(&self, token: &str) -> usize {
-        // Reference counts, the map's entry and slack; and the standing, whose texts are taken from the claims.
-        token.len() + 2 * self.claims.weight() + self.kid.as_ref().map_or(0, String::len) + 400
-    }
+/// The token, its entry, and its standing, whose texts are taken from the claims.
+const fn weight(token: &str) -> usize {
+    token.len() + token.len() / 2 + 400
 }
 
 /// The tokens of one VM.
@@ -57,14 +47,14 @@ impl TokenCache {
     /// The token, if its signature was verified before.
     pub fn verified(&mut self, token: &str, limits: &Limits) -> Option<Rc<VerifiedToken>> {
         self.verified
-            .get(token, |v| v.weight(token), verified_bounds(limits))
+            .get(token, |_| weight(token), verified_bounds(limits))
     }
 
     /// Remembers a verified token.
     pub fn remember(&mut self, token: &str, verified: Rc<VerifiedToken>, limits: &Limits) {
-        let weight = verified.weight(token);
+        let bounds = verified_bounds(limits);
         self.verified
-            .insert(token.into(), verified, weight, verified_bounds(limits));
+            .insert(token.into(), verified, weight(token), bounds);
     }
 
     /// Whether this token has just failed to verify under that key.

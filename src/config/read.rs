@@ -404,7 +404,7 @@ impl Span {
     /// Reads numbers with the units `d`, `h`, `m`, `s`, `ms`, each unit at most once and the greater first.
     pub fn parse(text: &str) -> Option<Self> {
         const UNITS: [(&str, u64); 5] = [
-            ("d", 86_400_000),
+            ("d", 86_400_000_u64),
             ("h", 3_600_000),
             ("m", 60_000),
             ("s", 1_000),
@@ -437,15 +437,17 @@ impl fmt::Display for Span {
             return f.write_str("0s");
         }
         for (unit, factor) in [
-            ("d", 86_400_000),
+            ("d", 86_400_000_u64),
             ("h", 3_600_000),
             ("m", 60_000),
             ("s", 1_000),
             ("ms", 1),
         ] {
-            if millis >= factor {
-                write!(f, "{}{unit}", millis / factor)?;
-                millis %= factor;
+            // Never by zero; so written, the compiler knows.
+            let (whole, rest) = (millis.checked_div(factor), millis.checked_rem(factor));
+            if let (Some(whole @ 1..), Some(rest)) = (whole, rest) {
+                write!(f, "{whole}{unit}")?;
+                millis = rest;
             }
         }
         Ok(())

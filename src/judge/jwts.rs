@@ -18,7 +18,6 @@ use crate::provider::jwt::{
 use crate::provider::{Answer, Awaited};
 use crate::reason::Code;
 use crate::standing::Standing;
-use crate::tokens::VerifiedToken;
 
 impl<'j> Judge<'j> {
     pub(super) fn read<'t>(&mut self, token: &'t str, known: &mut Known<'j>) -> Jwt<'t> {
@@ -54,21 +53,29 @@ impl<'j> Judge<'j> {
         if !self.live.chain.judges_jwts || inputs.has_assertion() || self.verdicts.is_some() {
             return None;
         }
+        // An assertion is none as a bearer token, however good it is in its own header.
+        let (standing, provider) = self.standing(token, |k| k.bearer_rules().is_some())?;
+        known.provider = Some(provider);
+        Some(stand(&standing, known))
+    }
+
+    /// What this policy made of a token under the keys in force, if its time has not run out and a provider of this kind did.
+    fn standing(
+        &mut self,
+        token: &str,
+        is_kind: impl Fn(&ProviderKind) -> bool,
+    ) -> Option<(Rc<Standing>, &'j Provider)> {
         let policy = &self.live.policy;
         let seen = self.stores.tokens.verified(token, &policy.limits)?;
         let standing = seen.standing.under(self.live.serial)?;
         let provider = policy.providers.get(standing.provider)?;
-        // An assertion is none as a bearer token, however good it is in its own header.
-        let keys = self
-            .keys(provider.kind.bearer_rules()?, standing.provider)
-            .ok()?;
-        if !standing.is_under(&keys) || standing.validity.check(self.now).is_err() {
-            return None;
-        }
-        known.provider = Some(provider);
-        known.cache = Cache::Hit;
-        known.claims = standing.claims.clone();
-        Some(Answer::Verified(standing.identity.clone()))
+        let rules = provider
+            .kind
+            .jwt_rules()
+            .filter(|_| is_kind(&provider.kind))?;
+        let keys = self.keys(rules, standing.provider).ok()?;
+        let good = standing.is_under(&keys) && standing.validity.check(self.now).is_ok();
+        good.then_some((standing, provider))
     }
 
     /// The keys in force of the provider at that place. `Err` is its answer without them.
@@ -113,19 +120,20 @@ impl<'j> Judge<'j> {
             limits,
             self.now,
         ) {
-            Ok((verified, cache)) => {
-                known.cache = cache;
-                known.claims = rules.audit_claims(&verified.claims);
-                let judged = rules.validity(&verified.claims).and_then(|validity| {
+            Ok(proven) => {
+                let claims = &proven.claims;
+                known.cache = proven.cache;
+                known.claims = rules.audit_claims(claims);
+                let judged = rules.validity(claims).and_then(|validity| {
                     validity.check(self.now)?;
-                    Ok((validity, rules.judge(&verified)?))
+                    Ok((validity, rules.judge(claims)?))
                 });
                 match judged {
-                    Ok((validity, identity)) => match rules.more_groups(&verified.claims) {
-                        Some(graph) => self.with_groups(graph, token, &verified, identity, known),
+                    Ok((validity, identity)) => match rules.more_groups(claims) {
+                        Some(graph) => self.with_groups(graph, token, claims, identity, known),
                         None => {
                             let identity = Rc::new(identity);
-                            verified.standing.set(Standing {
+                            proven.token.standing.set(Standing {
                                 policy: self.live.serial,
                                 provider: index,
                                 keys: Rc::downgrade(&keys),
@@ -181,6 +189,16 @@ impl<'j> Judge<'j> {
                 return Answer::Refused(*code);
             }
         };
+        let is_iap = |k: &ProviderKind| matches!(k, ProviderKind::GcpIap(_));
+        if self.verdicts.is_none()
+            && let Some((standing, _)) = self.standing(token, is_iap)
+        {
+            if standing.provider != index {
+                return Answer::NotForMe;
+            }
+            known.token_kind = Some(TokenKind::IapJwt);
+            return stand(&standing, known);
+        }
         let policy = &self.live.policy;
         let presented = match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
             Ok(presented) => presented,
@@ -225,7 +243,7 @@ impl<'j> Judge<'j> {
         &mut self,
         graph: &GraphPolicy,
         token: &str,
-        verified: &VerifiedToken,
+        claims: &Claims,
         mut identity: Identity,
         known: &mut Known<'j>,
     ) -> Answer {
@@ -237,7 +255,7 @@ impl<'j> Judge<'j> {
             &graph.scope,
             || {
                 let callouts = &live.policy.callouts;
-                Ok(graph.question(token, verified.claims.expires_at(), callouts, now))
+                Ok(graph.question(token, claims.expires_at(), callouts, now))
             },
             known,
         );
@@ -275,4 +293,11 @@ fn owner(policy: &Policy, claims: &Claims) -> Option<usize> {
         }
     }
     owner
+}
+
+/// What a request with a remembered judgement is answered.
+fn stand(standing: &Standing, known: &mut Known<'_>) -> Answer {
+    known.cache = Cache::Hit;
+    known.claims = standing.claims.clone();
+    Answer::Verified(standing.identity.clone())
 }

@@ -10,7 +10,6 @@ use crate::policy::{IapPolicy, KeyOrigin};
 use crate::provider::jwt::{JwtRules, Ownership, check_use};
 use crate::provider::validity::Validity;
 use crate::reason::Code;
-use crate::tokens::VerifiedToken;
 
 /// The `iss` of every assertion.
 pub const ISSUER: &str = "https://cloud.google.com/iap";
@@ -45,8 +44,7 @@ impl JwtRules for IapPolicy {
         Validity::of(claims, self.clock_skew, false)?.issued_in_the_past(claims, self.clock_skew)
     }
 
-    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code> {
-        let claims = &token.claims;
+    fn judge(&self, claims: &Claims) -> Result<Identity, Code> {
         if claims.issuer() != Some(ISSUER) {
             return Err(Code::IssuerMismatch);
         }

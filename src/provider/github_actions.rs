@@ -12,7 +12,6 @@ use crate::policy::{GithubPolicy, KeyOrigin};
 use crate::provider::jwt::{JwtRules, Ownership, check_use};
 use crate::provider::validity::Validity;
 use crate::reason::Code;
-use crate::tokens::VerifiedToken;
 
 /// The issuer for repositories on github.com.
 pub const ISSUER: &str = "https://token.actions.githubusercontent.com";
@@ -43,8 +42,7 @@ impl JwtRules for GithubPolicy {
         Validity::of(claims, self.clock_skew, false)
     }
 
-    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code> {
-        let claims = &token.claims;
+    fn judge(&self, claims: &Claims) -> Result<Identity, Code> {
         if !self.owns_audience(claims) {
             return Err(Code::AudienceMismatch);
         }

@@ -45,7 +45,7 @@ pub(crate) trait JwtRules {
     ///
     /// # Errors
     /// The code of the first rule that it breaks.
-    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code>;
+    fn judge(&self, claims: &Claims) -> Result<Identity, Code>;
 
     /// What of a proven token the audit event repeats.
     fn audit_claims(&self, _: &Claims) -> AuditClaims {
@@ -107,12 +107,20 @@ impl<'k> Issuer<'k> {
     }
 }
 
-/// A JWT as presented.
-pub enum Presented<'a> {
-    /// Its signature was verified before, under the key that [`VerifiedToken`] names.
-    Seen(Rc<VerifiedToken>),
-    /// Not seen before; the claims may choose a provider and nothing else.
-    New(Box<(UntrustedJws<'a>, Claims)>),
+/// A JWT as presented: its claims may choose a provider, and nothing else.
+pub struct Presented<'a> {
+    jws: UntrustedJws<'a>,
+    claims: Claims,
+    /// Its signature was verified before.
+    seen: Option<Rc<VerifiedToken>>,
+}
+
+/// A JWT whose signature stands.
+pub(crate) struct Proven {
+    pub claims: Claims,
+    /// Where what is made of it can be remembered.
+    pub token: Rc<VerifiedToken>,
+    pub cache: Cache,
 }
 
 /// Why a signature did not become a proof.
@@ -125,32 +133,29 @@ pub enum NoProof {
 }
 
 impl<'a> Presented<'a> {
-    /// Reads a token, or recognises it.
+    /// Reads a token.
     ///
     /// # Errors
     /// The code for what is wrong with it.
     pub fn read(token: &'a str, cache: &mut TokenCache, limits: &Limits) -> Result<Self, Code> {
-        if let Some(seen) = cache.verified(token, limits) {
-            return Ok(Self::Seen(seen));
-        }
         let jose = limits.jose();
         let jws = UntrustedJws::parse(token.as_bytes(), &jose).map_err(|e| code_of(&e))?;
         let payload =
             parse_strict(jws.payload(), jose.json_depth).map_err(|_| Code::MalformedToken)?;
-        let claims = Claims::from_json(payload)?;
-        Ok(Self::New(Box::new((jws, claims))))
+        Ok(Self {
+            claims: Claims::from_json(payload)?,
+            seen: cache.verified(token, limits),
+            jws,
+        })
     }
 
     /// The claims, unproven: for choosing who looks at the token.
-    pub fn unproven(&self) -> &Claims {
-        match self {
-            Self::Seen(seen) => &seen.claims,
-            Self::New(new) => &new.1,
-        }
+    pub const fn unproven(&self) -> &Claims {
+        &self.claims
     }
 
     /// Proves the signature under the key that the issuer's set singles out now. A token seen before is proven by that key being
-    /// the one it was verified with.
+    /// the one it was verified with; if another has that `kid` now, the old proof is worth nothing.
     ///
     /// # Errors
     /// [`NoProof`].
@@ -162,37 +167,33 @@ impl<'a> Presented<'a> {
         verifier: &dyn SignatureVerifier,
         limits: &Limits,
         now: UnixTime,
-    ) -> Result<(Rc<VerifiedToken>, Cache), NoProof> {
-        let (jws, claims) = match self {
-            Self::Seen(seen) => {
-                let key = issuer.key(seen.kid.as_deref(), seen.algorithm, &seen.claims)?;
-                if key.thumbprint() == seen.thumbprint {
-                    return Ok((seen, Cache::Hit));
-                }
-                // Another key has that `kid` now: the old proof is worth nothing.
-                let jose = limits.jose();
-                let jws = UntrustedJws::parse(token.as_bytes(), &jose)
-                    .map_err(|e| NoProof::Refused(code_of(&e)))?;
-                (jws, seen.claims.clone())
-            }
-            Self::New(new) => *new,
-        };
-        let (kid, algorithm) = (jws.kid().map(str::to_owned), jws.algorithm());
-        let thumbprint = issuer.key(kid.as_deref(), algorithm, &claims)?.thumbprint();
+    ) -> Result<Proven, NoProof> {
+        let Self { jws, claims, seen } = self;
+        let key = issuer.key(jws.kid(), jws.algorithm(), &claims)?;
+        let thumbprint = key.thumbprint();
+        if let Some(token) = seen.filter(|seen| seen.thumbprint == thumbprint) {
+            return Ok(Proven {
+                claims,
+                token,
+                cache: Cache::Hit,
+            });
+        }
         if cache.has_failed(token, &thumbprint, now, limits) {
             return Err(NoProof::Refused(Code::BadSignature));
         }
+        let kid = jws.kid().map(str::to_owned);
         match jws.verify(issuer.keys, verifier) {
             Ok(proof) => {
                 let verified = Rc::new(VerifiedToken {
-                    claims,
-                    algorithm,
-                    kid,
                     thumbprint: proof.thumbprint(),
                     standing: LastStanding::default(),
                 });
                 cache.remember(token, verified.clone(), limits);
-                Ok((verified, Cache::Miss))
+                Ok(Proven {
+                    claims,
+                    token: verified,
+                    cache: Cache::Miss,
+                })
             }
             Err(e) => {
                 if matches!(e, VerifyError::BadSignature) {

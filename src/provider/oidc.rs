@@ -13,7 +13,6 @@ use crate::provider::jwt::{JwtRules, Ownership, check_use};
 use crate::provider::validity::Validity;
 use crate::reason::Code;
 use crate::time::UnixTime;
-use crate::tokens::VerifiedToken;
 
 impl JwtRules for OidcPolicy {
     fn keys(&self) -> &KeyOrigin {
@@ -42,8 +41,19 @@ impl JwtRules for OidcPolicy {
         })
     }
 
-    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code> {
-        self.judge_content(&token.claims)
+    fn judge(&self, claims: &Claims) -> Result<Identity, Code> {
+        if !self.owns_audience(claims) {
+            return Err(Code::AudienceMismatch);
+        }
+        for (path, globs) in &self.required_claims {
+            if !claims.get(path).is_some_and(|v| matches(v, globs)) {
+                return Err(Code::ClaimNotAllowed);
+            }
+        }
+        if let Some(allowed) = &self.allowed_subjects {
+            self.check_subject(claims, allowed)?;
+        }
+        self.identity(claims)
     }
 }
 
@@ -63,22 +73,7 @@ impl OidcPolicy {
     /// The first rule that it breaks, in the order: time, audience, required claims, subject, identity.
     pub fn judge_claims(&self, claims: &Claims, now: UnixTime) -> Result<Identity, Code> {
         self.validity(claims)?.check(now)?;
-        self.judge_content(claims)
-    }
-
-    fn judge_content(&self, claims: &Claims) -> Result<Identity, Code> {
-        if !self.owns_audience(claims) {
-            return Err(Code::AudienceMismatch);
-        }
-        for (path, globs) in &self.required_claims {
-            if !claims.get(path).is_some_and(|v| matches(v, globs)) {
-                return Err(Code::ClaimNotAllowed);
-            }
-        }
-        if let Some(allowed) = &self.allowed_subjects {
-            self.check_subject(claims, allowed)?;
-        }
-        self.identity(claims)
+        self.judge(claims)
     }
 
     /// `sub`, or `email` when `sub` does not match and the issuer vouches for the address. At an issuer shared by the world

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use portcullis_core::Authenticator;
 use portcullis_core::answer::Field as AnswerField;
-use portcullis_core::audit::AuditLine;
+use portcullis_core::audit::{AuditLine, without_request};
 use portcullis_core::decision::{Allow, Decision, Denial, Limited, Step};
 use portcullis_core::metrics::{Cache, Outcome, Tally};
 use portcullis_core::policy::AuditSink;
@@ -394,7 +394,7 @@ fn report(line: Option<AuditLine>, tally: Option<&Tally>, moment: &mut Moment<'_
 
 fn host_failure(moment: &mut Moment<'_>) -> Action {
     let now = UnixTime::from_millis(moment.began_nanos / 1_000_000);
-    let line = refusal::audit(Code::HostFailure, now, "");
+    let line = without_request(Code::HostFailure, now, "").finish(elapsed(moment.began_nanos));
     audit::emit(moment.sinks, moment.kind, &line, moment.metrics);
     deny(refusal::denial(Code::HostFailure), moment)
 }
@@ -408,7 +408,7 @@ pub(crate) fn refuse(
     began_nanos: u64,
 ) -> Action {
     let version = root.auth.as_ref().map_or("", |a| &a.policy().version);
-    let line = refusal::audit(code, now, version);
+    let line = without_request(code, now, version).finish(elapsed(began_nanos));
     let mut moment = moment(common, root, began_nanos);
     audit::emit(moment.sinks, moment.kind, &line, moment.metrics);
     deny(refusal::denial(code), &mut moment)

@@ -15,7 +15,6 @@ use crate::policy::{AzurePolicy, GraphPolicy, KeyOrigin, Tenants};
 use crate::provider::jwt::{JwtRules, Ownership, check_use};
 use crate::provider::validity::Validity;
 use crate::reason::Code;
-use crate::tokens::VerifiedToken;
 
 /// The two forms of tokens, which name the same things differently.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,8 +65,7 @@ impl JwtRules for AzurePolicy {
         Validity::of(claims, self.clock_skew, false)
     }
 
-    fn judge(&self, token: &VerifiedToken) -> Result<Identity, Code> {
-        let claims = &token.claims;
+    fn judge(&self, claims: &Claims) -> Result<Identity, Code> {
         if !claims.audience().iter().any(|a| self.audiences.contains(a)) {
             return Err(Code::AudienceMismatch);
         }
