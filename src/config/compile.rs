@@ -378,20 +378,7 @@ impl Compiler<'_> {
             if !is_agent_name(name) {
                 self.error(&at, Problem::BadAgentName);
             }
-            for (key, text) in [
-                ("owner", &facts.owner),
-                ("workspace", &facts.workspace),
-                ("org", &facts.org),
-            ] {
-                if let Some(text) = text {
-                    key_records::name(text, &at.key(key), &mut self.errors);
-                }
-            }
-            let facts = AgentFacts {
-                owner: facts.owner.clone(),
-                workspace: facts.workspace.clone(),
-                org: facts.org.clone(),
-            };
+            let facts = key_records::agent_facts(facts, &at, &mut self.errors);
             agents.insert(Rc::from(name.as_str()), facts);
         }
         agents

@@ -303,6 +303,13 @@ pub enum Hazard {
     PlainHttpVerifier,
 }
 
+impl ConfigErrors {
+    /// The first of them, as users see it.
+    pub(crate) fn first(&self) -> String {
+        self.0.first().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", place(&self.path), self.problem)
