@@ -9,6 +9,7 @@ pub mod bucket;
 pub mod failures;
 pub mod feed;
 pub mod format;
+mod names;
 pub mod record;
 pub mod table;
 
