@@ -423,7 +423,10 @@ impl Compiler<'_> {
         agents: &BTreeMap<Rc<str>, AgentFacts>,
     ) {
         let needs_agents = |p: &Provider| match &p.kind {
-            ProviderKind::ApiKey(keys) => keys.keys.iter().any(|e| e.scope().0 != ScopeKind::Agent),
+            ProviderKind::ApiKey(keys) if keys.feed.is_none() => {
+                keys.keys.iter().any(|e| e.scope().0 != ScopeKind::Agent)
+            }
+            // A feed says whose agents are.
             _ => false,
         };
         if agents.is_empty() && providers.iter().any(needs_agents) {
@@ -590,6 +593,19 @@ impl Compiler<'_> {
                 1..=MEGA,
                 &at.key("key_failure_sources"),
             ),
+            feed_page_bytes: self.size(
+                w.feed_page_bytes,
+                d.feed_page_bytes,
+                1 << 16..=64 << 20,
+                &at.key("feed_page_bytes"),
+            ),
+            feed_keys: self.size(
+                w.feed_keys,
+                d.feed_keys,
+                1..=10 * MEGA,
+                &at.key("feed_keys"),
+            ),
+            key_uses: self.size(w.key_uses, d.key_uses, 1..=MEGA, &at.key("key_uses")),
             waiting_requests: self.size(
                 w.waiting_requests,
                 d.waiting_requests,

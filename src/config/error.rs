@@ -301,6 +301,8 @@ pub enum Hazard {
     PlainHttpResource,
     /// A verifier asked without TLS by the URL's scheme.
     PlainHttpVerifier,
+    /// A key feed polled without TLS by the URL's scheme.
+    PlainHttpFeed,
 }
 
 impl ConfigErrors {
@@ -534,6 +536,9 @@ impl fmt::Display for Hazard {
             Self::PlainHttpResource => f.write_str("is plain http: clients should send no token to it, and careful ones will not"),
             Self::PlainHttpVerifier => f.write_str(
                 "is plain http: whoever sits between sees callers' tokens and can say who a caller is, unless the proxy's cluster adds TLS",
+            ),
+            Self::PlainHttpFeed => f.write_str(
+                "is plain http: whoever sits between sees the token and can say which keys there are, unless the proxy's cluster adds TLS",
             ),
             Self::ForwardsCredentials => f.write_str("every agent behind this proxy can use its callers' credentials elsewhere"),
         }
