@@ -125,7 +125,7 @@ impl KeyTable {
         u32::try_from(place).unwrap_or(NONE)
     }
 
-    /// Makes the changes of one page: first those that came or changed, then those that went.
+    /// Makes the changes of one page: first those that came or changed, no id twice, then those that went.
     pub fn apply(&mut self, changes: &[KeyChange], removed: &[KeyId]) {
         let mut added = Vec::new();
         for change in changes {
@@ -142,11 +142,8 @@ impl KeyTable {
                 None => added.push(row),
             }
         }
-        // Two sorted runs: the sort of the standard library finds them and merges.
-        added.sort_unstable_by_key(|r: &Row| r.id);
-        added.dedup_by_key(|r| r.id);
-        self.fresh.append(&mut added);
-        self.fresh.sort_by_key(|r| r.id);
+        sort(&mut added);
+        self.fresh = merged(std::mem::take(&mut self.fresh), added);
         for id in removed {
             if let Some(row) = self.row_mut(id)
                 && !row.gone
@@ -172,15 +169,17 @@ impl KeyTable {
     fn tidy_up(&mut self) {
         let slack = SLACK + self.rows.len() / 8;
         if self.gone > slack {
-            self.rows.retain(|r| !r.gone);
-            self.fresh.retain(|r| !r.gone);
+            for rows in [&mut self.rows, &mut self.fresh] {
+                rows.retain(|r| !r.gone);
+            }
             self.gone = 0;
         }
         if self.fresh.len() > slack {
-            self.rows.reserve_exact(self.fresh.len());
-            self.rows.append(&mut self.fresh);
-            self.rows.sort_by_key(|r| r.id);
-            self.fresh = Vec::new();
+            let (rows, fresh) = (
+                std::mem::take(&mut self.rows),
+                std::mem::take(&mut self.fresh),
+            );
+            self.rows = merged(rows, fresh);
         }
         if self.names.len() + self.limits.len() > 2 * self.in_use + 4 * SLACK {
             let mut names = std::mem::take(&mut self.names).into_mover();
@@ -213,7 +212,7 @@ impl KeyTable {
     /// # Errors
     /// An id that stands twice. Which of the two records was meant, nobody can say.
     pub fn seal(&mut self) -> Result<(), KeyId> {
-        self.rows.sort_unstable_by_key(|r| r.id);
+        sort(&mut self.rows);
         self.rows.shrink_to_fit();
         let mut pairs = self.rows.iter().zip(self.rows.iter().skip(1));
         match pairs.find(|(a, b)| a.id == b.id) {
@@ -257,6 +256,33 @@ impl KeyTable {
             + self.limits.capacity() * size_of::<RateLimit>()
             + self.names.bytes()
     }
+}
+
+/// Of code that is instantiated for a type this is the biggest piece: once is enough.
+#[inline(never)]
+fn sort(rows: &mut [Row]) {
+    rows.sort_unstable_by_key(|r| r.id);
+}
+
+/// Two sorted lists as one. No id is in both, and none twice in one.
+#[inline(never)]
+fn merged(one: Vec<Row>, other: Vec<Row>) -> Vec<Row> {
+    if one.is_empty() {
+        return other;
+    }
+    if other.is_empty() {
+        return one;
+    }
+    let mut out = Vec::with_capacity(one.len() + other.len());
+    let mut one = one.into_iter().peekable();
+    for row in other {
+        while let Some(earlier) = one.next_if(|r| r.id < row.id) {
+            out.push(earlier);
+        }
+        out.push(row);
+    }
+    out.extend(one);
+    out
 }
 
 impl Row {
