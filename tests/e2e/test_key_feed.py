@@ -11,7 +11,7 @@ from harness.wait import eventually
 
 WORKERS = 3
 # What "within one interval" may take more here: a request's own way, on a machine with other work.
-SLACK = 1.0
+SLACK = 2.0
 
 
 def config(feed, limits=None, settings=None, **changes):
@@ -92,9 +92,12 @@ def test_created_changed_and_revoked_within_one_interval_in_every_worker(pile, e
     took.append(all_answer(connections, other, 200, 1 + SLACK))
     assert min(took) < 1.0, took
     # Polls in between brought nothing, and said so in no more than a header.
-    statuses = [p[4] for p in feed.polls]
-    assert statuses.count(304) > len(statuses) / 3, statuses
     assert {p[4] for p in feed.polls} == {200, 304}
+    # Each worker asks within each interval, and not all the time.
+    for instance in feed.instances():
+        times = [p[0] for p in feed.polls if p[1] == instance]
+        gaps = sorted(b - a for a, b in zip(times, times[1:]))
+        assert 0.6 < gaps[len(gaps) // 2] < 1.0, gaps
 
 
 def test_agents_of_the_feed(pile):
@@ -127,7 +130,7 @@ def test_another_database_is_read_anew_and_nobody_is_refused_meanwhile(pile, eve
     connections = everywhere(stack)
     all_answer(connections, lost, 200, 10)
     more = [record(assembled(f"{n:012}")) for n in range(9)]
-    feed.restore("epoch 2/&=", record(kept), *more)
+    feed.restore("epoch-2/&=", record(kept), *more)
     began = time.monotonic()
     while time.monotonic() - began < 1 + SLACK:
         assert set(connections.ask(kept)) == {200}
@@ -136,7 +139,7 @@ def test_another_database_is_read_anew_and_nobody_is_refused_meanwhile(pile, eve
     # And deltas go on in the new history.
     fresh = feed.create("cccccccccccc")
     all_answer(connections, fresh, 200, 1 + SLACK)
-    assert all(p[3] in (None, "epoch-1", "epoch 2/&=") for p in feed.polls)
+    assert all(p[3] in (None, "epoch-1", "epoch-2/&=") for p in feed.polls)
 
 
 def test_a_request_waits_for_the_first_snapshot(pile):
