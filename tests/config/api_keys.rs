@@ -544,9 +544,9 @@ fn what_a_feed_is_refused_for() {
         assert_eq!(found, [wanted], "{changes}");
     }
     assert_eq!(
-        warnings(
-            &feed(json!({"url": "http://k/", "usage_url": "http://k/u", "token_env": "TINY"}))
-        ),
+        warnings(&feed(
+            json!({"url": "http://k/", "usage_url": "http://k/u", "token_env": "TINY"})
+        )),
         [
             format!(
                 "{SETTINGS}.feed.url: is plain http: whoever sits between sees the token and can say which keys there are, unless the proxy's cluster adds TLS"
