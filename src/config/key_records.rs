@@ -151,8 +151,7 @@ impl Read for KeyList {
         let mut endless = None;
         let before = errors.len();
         let all = json::each::<Self>(text, at, errors, &mut |value, at, errors| {
-            let record = KeyRecord::read(&value, at, errors).and_then(|r| r.check(at, errors));
-            if let Some(record) = record {
+            if let Some(record) = record(&value, at, errors) {
                 if record.expires_at.is_none() && !record.revoked {
                     let (count, first) = endless.unwrap_or((0, record.id));
                     endless = Some((count + 1, first));
@@ -175,9 +174,7 @@ impl Read for KeyList {
 /// # Errors
 /// Everything that is wrong with it.
 pub(crate) fn read_record(text: &str) -> Result<Record, ConfigErrors> {
-    read_alone(text, |value, at, errors| {
-        KeyRecord::read(value, at, errors)?.check(at, errors)
-    })
+    read_alone(text, record)
 }
 
 /// Reads who an agent belongs to, by itself: JSON text, as a feed sends it.
@@ -189,6 +186,12 @@ pub(crate) fn read_agent(text: &str) -> Result<AgentFacts, ConfigErrors> {
         let facts = AgentFactsConfig::read(value, at, errors)?;
         Some(agent_facts(&facts, at, errors))
     })
+}
+
+/// One place for lists and single records: fourteen members are a good deal of code.
+#[inline(never)]
+fn record(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Record> {
+    KeyRecord::read(value, at, errors)?.check(at, errors)
 }
 
 fn read_alone<T>(

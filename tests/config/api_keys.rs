@@ -482,7 +482,7 @@ fn what_a_feed_is_refused_for() {
         (json!({"url": null}), ".url: is required"),
         (
             json!({"url": "keys.example/feed"}),
-            ".url: must start with https:// (or http://)",
+            ".url: is not an absolute URL that can be called: it must start with https:// (or http://)",
         ),
         (json!({"token_env": null}), ".token_env: is required"),
         (
@@ -511,7 +511,7 @@ fn what_a_feed_is_refused_for() {
         ),
         (
             json!({"usage_url": "ftp://x/"}),
-            ".usage_url: must start with https:// (or http://)",
+            ".usage_url: is not an absolute URL that can be called: it must start with https:// (or http://)",
         ),
         (
             json!({"usage_interval": "10s"}),
@@ -522,8 +522,8 @@ fn what_a_feed_is_refused_for() {
             ".usage_interval: must be between 1s and 10m",
         ),
         (
-            json!({"usage": "https://h/"}),
-            ".usage: unknown key; known here: url, token_env, interval, max_staleness, timeout, usage_url, usage_interval",
+            json!({"retries": 3}),
+            ".retries: unknown key; known here: url, token_env, interval, max_staleness, timeout, usage_url, usage_interval",
         ),
         (
             json!({"max_stalenes": "1m"}),
