@@ -143,10 +143,8 @@ impl ApiKeySettings {
             compiler.span(Some(written), DAY, bounds, &at.key("max_ttl"))
         });
         let at_keys = at.key("keys");
-        let feed = match &self.feed {
-            Some(feed) => Some(feed.compile(&at.key("feed"), compiler)),
-            None => None,
-        };
+        let written = self.feed.as_ref();
+        let feed = written.map(|feed| feed.compile(&at.key("feed"), compiler));
         if feed.is_none() && self.keys.as_ref().is_none_or(|k| k.table.is_empty()) {
             compiler.warn_unless_wrong(&at_keys, Hazard::NoKeys);
         }
