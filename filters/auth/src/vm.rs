@@ -74,8 +74,8 @@ impl Common {
         // Differs between workers, and nobody outside can predict it: it seeds the hash of the token cache.
         let seed = RandomState::new().hash_one(hostcalls::now_nanos());
         let stores = Stores::new(seed);
-        if let Some(name) = kind.proxy_name() {
-            stores.borrow_mut().name_proxy(&name);
+        if let (Some(name), Ok(mut stores)) = (kind.proxy_name(), stores.try_borrow_mut()) {
+            stores.name_proxy(&name);
         }
         Self {
             kind,
