@@ -21,6 +21,8 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 
 use crate::apikey::failures::Failures;
+use crate::apikey::feed::source::Asker;
+use crate::apikey::feed::{FeedId, FeedSource, FeedStore, Notice, Snapshot, View};
 use crate::body::NeedBody;
 use crate::callout::{Callout, CalloutId, CalloutReply};
 use crate::decision::{Decision, Step};
@@ -30,7 +32,7 @@ use crate::keys::source::FetchOutcome;
 use crate::keys::store::{KeyStore, SourceId};
 use crate::lookup::{LookupId, Lookups};
 use crate::metrics;
-use crate::policy::{ChainTraits, KeyOrigin, Policy};
+use crate::policy::{ChainTraits, KeyOrigin, Policy, ProviderKind};
 use crate::provider::Awaited;
 use crate::reason::Code;
 use crate::request::RequestHead;
@@ -38,13 +40,19 @@ use crate::time::UnixTime;
 use crate::tokens::TokenCache;
 use crate::trace::{Trace, Verdict};
 
-/// What is safe to keep over reloads, shared by the root contexts of one VM: key sets, verified tokens, counters.
+/// As much of a proxy's name as services are told.
+const MAX_PROXY_NAME: usize = 128;
+
+/// What is safe to keep over reloads, shared by the root contexts of one VM: key sets, key feeds, verified tokens, counters.
 #[derive(Debug)]
 pub struct Stores {
     pub(crate) keys: KeyStore,
     pub(crate) tokens: TokenCache,
     pub(crate) lookups: Lookups,
     pub(crate) key_failures: Failures,
+    pub(crate) feeds: FeedStore,
+    /// This worker, as services are told.
+    instance: String,
     /// The last audit event's number.
     pub(crate) seq: u64,
     pub(crate) audit_clock: crate::audit::Clock,
@@ -65,12 +73,21 @@ impl Stores {
             tokens: TokenCache::new(&hasher),
             lookups: Lookups::new(&hasher),
             key_failures: Failures::new(&hasher),
+            feeds: FeedStore::new(seed),
+            instance: format!("{seed:016x}"),
             seq: 0,
             audit_clock: crate::audit::Clock::default(),
             last_callout: 0,
             last_policy: 0,
             seed,
         }))
+    }
+
+    /// Puts the proxy's own name before the worker's, for services that are told who asks. Only visible ASCII of it is used.
+    pub fn name_proxy(&mut self, name: &str) {
+        let name = name.chars().filter(char::is_ascii_graphic);
+        let name: String = name.take(MAX_PROXY_NAME).collect();
+        self.instance = format!("{name}/{:016x}", self.seed);
     }
 
     pub(crate) fn next_seq(&mut self) -> u64 {
@@ -91,6 +108,8 @@ pub(crate) struct Live {
     /// Its number among all policies of the VM.
     pub serial: u64,
     pub sources: Vec<Option<SourceId>>,
+    /// The key feed of each provider.
+    pub feeds: Vec<Option<FeedId>>,
     pub names: HeaderNames,
     pub chain: ChainTraits,
     stores: Rc<RefCell<Stores>>,
@@ -107,11 +126,23 @@ impl Live {
                 KeyOrigin::Inline(_) => None,
             })
             .collect();
+        let feeds = policy
+            .providers
+            .iter()
+            .map(|p| match &p.kind {
+                ProviderKind::ApiKey(keys) => {
+                    let feed = keys.feed.as_ref()?;
+                    Some(borrowed.feeds.acquire(feed, &policy.callouts))
+                }
+                _ => None,
+            })
+            .collect();
         borrowed.last_policy += 1;
         let serial = borrowed.last_policy;
         drop(borrowed);
         Rc::new(Self {
             serial,
+            feeds,
             names: HeaderNames::new(&policy.identity.header_prefix),
             chain: policy.chain_traits(),
             policy,
@@ -128,6 +159,9 @@ impl Drop for Live {
             for id in self.sources.iter().flatten() {
                 stores.keys.release(*id);
             }
+            for id in self.feeds.iter().flatten() {
+                stores.feeds.release(*id);
+            }
         }
     }
 }
@@ -137,8 +171,17 @@ pub struct Authenticator {
     live: Rc<Live>,
     pub(crate) stores: Rc<RefCell<Stores>>,
     pub(crate) verifier: Rc<dyn SignatureVerifier>,
-    in_flight: Vec<(CalloutId, Awaited)>,
+    in_flight: Vec<(CalloutId, Errand)>,
     finished: VecDeque<Finished>,
+}
+
+/// What a callout was sent for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Errand {
+    Keys(SourceId),
+    Lookup(LookupId),
+    Feed(FeedId),
+    Uses(FeedId),
 }
 
 /// A callout that the host is to send.
@@ -165,6 +208,10 @@ pub enum Purpose {
     },
     /// A question about one credential, asked by this worker alone. Its name is for the log.
     Lookup(Rc<str>),
+    /// The next page of a key feed, for this worker alone. Its name is for the log.
+    Feed(Rc<str>),
+    /// A report of what keys were used for, to the service of a key feed. Its name is for the log.
+    Uses(Rc<str>),
 }
 
 /// An ended fetch, for the other workers.
@@ -278,11 +325,16 @@ impl Authenticator {
             Err(Wait::Callout(awaited)) => {
                 let attempts = match awaited {
                     Awaited::Keys(source) => stores.keys.get(source).map_or(0, |s| s.attempts()),
+                    Awaited::Feed(feed) => stores.feeds.get(feed).map_or(0, |f| f.attempts()),
                     Awaited::Lookup(_) => 0,
                 };
                 let patience = match awaited {
                     Awaited::Keys(_) => live.policy.callouts.timeout,
                     Awaited::Lookup(id) => stores.lookups.patience(&id),
+                    Awaited::Feed(feed) => {
+                        let feed = stores.feeds.get(feed);
+                        feed.map_or(Duration::ZERO, FeedSource::patience)
+                    }
                 };
                 let waited = match waited {
                     None => Waited {
@@ -327,11 +379,8 @@ impl Authenticator {
             {
                 let source = source.name().to_owned();
                 let callout_id = stores.next_callout();
-                let awaited = Awaited::Keys(*id);
-                self.in_flight.retain(|(_, a)| *a != awaited);
-                self.in_flight.push((callout_id, awaited));
                 return Some(BackgroundCallout {
-                    id: callout_id,
+                    id: sent(&mut self.in_flight, callout_id, Errand::Keys(*id)),
                     callout,
                     purpose: Purpose::Keys {
                         source,
@@ -340,17 +389,45 @@ impl Authenticator {
                 });
             }
         }
-        let due = stores.lookups.poll(now, &policy.limits)?;
+        let asker = Asker {
+            instance: &stores.instance,
+            config_version: &policy.version,
+        };
+        for id in self.live.feeds.iter().flatten() {
+            if let Some((name, callout)) = stores.feeds.poll(*id, asker, now, &policy.limits) {
+                stores.last_callout += 1;
+                let callout_id = CalloutId(stores.last_callout);
+                let id = sent(&mut self.in_flight, callout_id, Errand::Feed(*id));
+                let purpose = Purpose::Feed(name);
+                return Some(BackgroundCallout {
+                    id,
+                    callout,
+                    purpose,
+                });
+            }
+        }
+        let Some(due) = stores.lookups.poll(now, &policy.limits) else {
+            let (feed, name, callout) = stores.feeds.poll_usage(asker, now, &policy.limits)?;
+            stores.last_callout += 1;
+            let callout_id = CalloutId(stores.last_callout);
+            let id = sent(&mut self.in_flight, callout_id, Errand::Uses(feed));
+            let purpose = Purpose::Uses(name);
+            return Some(BackgroundCallout {
+                id,
+                callout,
+                purpose,
+            });
+        };
         let callout_id = stores.next_callout();
         // Callouts that the host never answered.
         if self.in_flight.len() > policy.limits.lookups_in_flight.saturating_mul(2) {
             let lookups = &stores.lookups;
-            self.in_flight.retain(|(_, a)| match a {
-                Awaited::Keys(_) => true,
-                Awaited::Lookup(id) => lookups.is_pending(id),
+            self.in_flight.retain(|(_, errand)| match errand {
+                Errand::Keys(_) | Errand::Feed(_) | Errand::Uses(_) => true,
+                Errand::Lookup(id) => lookups.is_pending(id),
             });
         }
-        self.in_flight.push((callout_id, Awaited::Lookup(due.id)));
+        self.in_flight.push((callout_id, Errand::Lookup(due.id)));
         Some(BackgroundCallout {
             id: callout_id,
             callout: due.callout,
@@ -364,14 +441,14 @@ impl Authenticator {
         let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) else {
             return true;
         };
-        let (_, awaited) = self.in_flight.swap_remove(place);
+        let (_, errand) = self.in_flight.swap_remove(place);
         let mut stores = self.stores.borrow_mut();
-        let source_id = match awaited {
-            Awaited::Keys(source) => source,
-            Awaited::Lookup(id) => {
-                let limits = &self.live.policy.limits;
-                return stores.lookups.reply(&id, reply, now, limits);
-            }
+        let limits = &self.live.policy.limits;
+        let source_id = match errand {
+            Errand::Keys(source) => source,
+            Errand::Lookup(id) => return stores.lookups.reply(&id, reply, now, limits),
+            Errand::Feed(id) => return stores.feeds.reply(id, reply, now, limits),
+            Errand::Uses(id) => return stores.feeds.reply_usage(id, reply, now),
         };
         if let Some(source) = stores.keys.get_mut(source_id)
             && let Some(outcome) = source.reply(reply, now, &self.live.policy.limits)
@@ -389,13 +466,18 @@ impl Authenticator {
     /// Another worker has the lease of this fetch until then.
     pub fn defer(&mut self, id: CalloutId, until: UnixTime) {
         if let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) {
-            let (_, awaited) = self.in_flight.swap_remove(place);
-            if let Awaited::Keys(source) = awaited
+            let (_, errand) = self.in_flight.swap_remove(place);
+            if let Errand::Keys(source) = errand
                 && let Some(source) = self.stores.borrow_mut().keys.get_mut(source)
             {
                 source.defer(until);
             }
         }
+    }
+
+    /// The next thing about key feeds to log and count.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.stores.borrow_mut().feeds.poll_notice()
     }
 
     /// The next ended fetch to tell the other workers of.
@@ -455,7 +537,13 @@ impl Authenticator {
             .flatten()
             .filter_map(|id| stores.keys.get(*id))
             .map(crate::keys::source::KeySource::poll_timeout)
+            .chain(self.feeds(&stores).map(FeedSource::poll_timeout))
             .min()
+    }
+
+    fn feeds<'s>(&'s self, stores: &'s Stores) -> impl Iterator<Item = &'s FeedSource> {
+        let ids = self.live.feeds.iter().flatten();
+        ids.filter_map(|id| stores.feeds.get(*id))
     }
 
     /// The gauges as they stand.
@@ -470,7 +558,8 @@ impl Authenticator {
             .map(|at| now.since(at).as_secs())
             .collect();
         let version = self.live.policy.version.get(..7).unwrap_or_default();
-        vec![
+        let mut gauges = self.feed_gauges(&stores, now);
+        gauges.extend([
             (
                 metrics::Id::JwksAge,
                 ages.iter().copied().max().unwrap_or(0),
@@ -483,8 +572,46 @@ impl Authenticator {
                 metrics::Id::ConfigVersion,
                 u64::from_str_radix(version, 16).unwrap_or(0),
             ),
+        ]);
+        gauges
+    }
+
+    /// Those of key feeds, where there are any.
+    fn feed_gauges(&self, stores: &Stores, now: UnixTime) -> Vec<(metrics::Id, u64)> {
+        if self.feeds(stores).next().is_none() {
+            return Vec::new();
+        }
+        let wanted = |p: &crate::policy::Provider| match &p.kind {
+            ProviderKind::ApiKey(keys) => keys.feed.as_ref().map(|f| f.max_staleness),
+            _ => None,
+        };
+        let policies = self.live.policy.providers.iter().map(wanted);
+        let in_force = self.live.feeds.iter().zip(policies).filter(|(id, wanted)| {
+            let source = id.and_then(|id| stores.feeds.get(id));
+            let view = source.zip(*wanted).map(|(s, w)| s.view(now, w));
+            matches!(view, Some(View::InForce(_)))
+        });
+        let snapshots = || self.feeds(stores).map(FeedSource::snapshot);
+        let revisions = snapshots().map(|s| s.map_or(0, Snapshot::revision));
+        let keys = snapshots().flatten().map(|s| s.keys.len() as u64);
+        let ages = self.feeds(stores).map(|f| f.age(now).as_secs());
+        let uses = self.feeds(stores).filter_map(FeedSource::uses);
+        let open = uses.filter_map(|u| Some(u.try_borrow().ok()?.len() as u64));
+        vec![
+            (metrics::Id::FeedInForce, in_force.count() as u64),
+            (metrics::Id::FeedRevision, revisions.min().unwrap_or(0)),
+            (metrics::Id::FeedAge, ages.max().unwrap_or(0)),
+            (metrics::Id::FeedKeys, keys.sum()),
+            (metrics::Id::UsesOpen, open.sum()),
         ]
     }
+}
+
+/// Remembers what a callout is for. An earlier one for the same was given up.
+fn sent(in_flight: &mut Vec<(CalloutId, Errand)>, id: CalloutId, errand: Errand) -> CalloutId {
+    in_flight.retain(|(_, e)| *e != errand);
+    in_flight.push((id, errand));
+    id
 }
 
 impl std::fmt::Debug for Authenticator {
@@ -542,7 +669,16 @@ impl NeedCallout {
                 .get(source)
                 .is_none_or(|s| s.attempts() > self.waited.attempts),
             Awaited::Lookup(id) => !stores.lookups.is_pending(&id),
+            Awaited::Feed(feed) => stores
+                .feeds
+                .get(feed)
+                .is_none_or(|f| f.attempts() > self.waited.attempts),
         }
+    }
+
+    /// Why it would be refused if it could not wait.
+    pub const fn unavailable(&self) -> Code {
+        self.waited.awaited.unavailable()
     }
 
     /// Judges the request with what has come since.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::answer;
 use crate::apikey::bucket::{Bucket, RateLimit, Taken};
+use crate::apikey::feed::KeyUse;
 use crate::audit::AuditLine;
 use crate::authenticator::NeedCallout;
 use crate::body::NeedBody;
@@ -63,6 +64,8 @@ pub struct Allow {
 pub struct Limited {
     pub(crate) bucket: String,
     pub(crate) limit: RateLimit,
+    /// The use of the key, to be counted when it is settled.
+    pub(crate) key_use: Option<KeyUse>,
     pub(crate) allow: Allow,
     pub(crate) denial: Denial,
 }
@@ -85,6 +88,9 @@ impl Limited {
 
     /// The decision. `taken` is `Ok` when the bucket's new state was written, else how long until there is a request to take.
     pub fn settle(self, taken: Result<(), Duration>) -> Decision {
+        if let Some(key_use) = self.key_use {
+            key_use.ended(taken.is_ok());
+        }
         match taken {
             Ok(()) => Decision::Allow(self.allow),
             Err(wait) => {

@@ -11,6 +11,7 @@ pub(crate) use self::inputs::Inputs;
 pub(crate) use self::outcome::HeaderNames;
 use crate::apikey::KeyId;
 use crate::apikey::bucket::RateLimit;
+use crate::apikey::feed::{KeyUse, View};
 use crate::audit::AuditClaims;
 use crate::authenticator::{Live, Stores, Waited};
 use crate::credential::{Credential, TokenKind};
@@ -20,7 +21,7 @@ use crate::jose::verify::SignatureVerifier;
 use crate::lookup::{self, Finding, LookupId, NotAsked, Question, Scope};
 use crate::metrics::{Cache, Outcome};
 use crate::policy::{ApiKeyPolicy, AwsSigV4Policy, Provider, ProviderKind};
-use crate::provider::api_key::{self, KeyAnswer};
+use crate::provider::api_key::{self, Feed, KeyAnswer};
 use crate::provider::azure::graph::GroupsMissing;
 use crate::provider::jwt::Presented;
 use crate::provider::sigv4::{BodyProof, Judgement};
@@ -50,6 +51,8 @@ struct Known<'p> {
     /// Why an API key, though genuine, is not good for this request.
     key_forbidden: Option<Code>,
     rate_limit: Option<RateLimit>,
+    /// To be counted when it is decided.
+    key_use: Option<KeyUse>,
 }
 
 /// One run of the chain.
@@ -265,7 +268,8 @@ impl<'j> Judge<'j> {
                 (_, None) => (Answer::NotForMe, None),
                 // What stands where API keys belong is nothing else, and nothing else is a key.
                 (ProviderKind::ApiKey(policy), Some(token)) if is_key => {
-                    (self.api_key(policy, inputs, token, known), Some(provider))
+                    let answer = self.api_key(policy, i, inputs, token, known);
+                    (answer, Some(provider))
                 }
                 _ if is_key => (Answer::NotForMe, None),
                 (ProviderKind::ApiKey(_), _) => (Answer::NotForMe, None),
@@ -335,6 +339,7 @@ impl<'j> Judge<'j> {
     fn api_key(
         &mut self,
         provider: &ApiKeyPolicy,
+        index: usize,
         inputs: &Inputs<'_>,
         text: &str,
         known: &mut Known<'j>,
@@ -345,17 +350,42 @@ impl<'j> Judge<'j> {
             source: inputs.source,
         };
         let (policy, failures) = (&self.live.policy, &mut self.stores.key_failures);
-        match api_key::judge(provider, policy, text, usage, failures, self.now) {
+        let feed_id = self.live.feeds.get(index).copied().flatten();
+        let source = feed_id.and_then(|id| self.stores.feeds.get(id));
+        let feed = provider.feed.as_ref().map(|feed| match source {
+            Some(source) => Feed {
+                view: source.view(self.now, feed.max_staleness),
+                uses: source.uses(),
+            },
+            // No policy is without the feeds that it wants.
+            None => Feed {
+                view: View::Unavailable(self.now),
+                uses: None,
+            },
+        });
+        match api_key::judge(provider, policy, text, usage, feed, failures, self.now) {
             KeyAnswer::NotForMe => Answer::NotForMe,
-            KeyAnswer::Refused { code, id, retry_at } => {
+            KeyAnswer::Loading => match feed_id {
+                Some(id) => self.pending(Awaited::Feed(id)),
+                None => Answer::Unavailable(Code::FeedUnavailable, self.now),
+            },
+            KeyAnswer::Unavailable(code, retry_at) => Answer::Unavailable(code, retry_at),
+            KeyAnswer::Refused {
+                code,
+                id,
+                retry_at,
+                used,
+            } => {
                 known.key_id = id;
                 known.retry_at = retry_at;
+                known.key_use = used;
                 Answer::Refused(code)
             }
             KeyAnswer::Verified(proven) => {
                 known.key_id = Some(proven.id);
                 known.key_forbidden = proven.forbidden;
                 known.rate_limit = proven.rate_limit;
+                known.key_use = proven.used;
                 Answer::Verified(proven.identity)
             }
         }
@@ -363,11 +393,7 @@ impl<'j> Judge<'j> {
 
     fn pending(&self, awaited: Awaited) -> Answer {
         if self.waited.is_some_and(|w| self.now >= w.deadline) {
-            let code = match awaited {
-                Awaited::Keys(_) => Code::KeysUnavailable,
-                Awaited::Lookup(_) => Code::LookupUnavailable,
-            };
-            return Answer::Unavailable(code, self.now);
+            return Answer::Unavailable(awaited.unavailable(), self.now);
         }
         Answer::Pending(awaited)
     }

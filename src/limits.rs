@@ -33,6 +33,12 @@ pub struct Limits {
     pub key_failures: usize,
     /// Addresses that such failures are counted for, per worker: 16 bytes each.
     pub key_failure_sources: usize,
+    /// Bytes of one page of a key feed. A service sends about 4 MiB at most.
+    pub feed_page_bytes: usize,
+    /// Keys of one feed, and agents: 100 to 200 bytes each in every worker, twice that while a snapshot replaces another.
+    pub feed_keys: usize,
+    /// Rows of uses (a key, an agent, a minute) that wait to be reported, per worker: some 100 bytes each.
+    pub key_uses: usize,
     /// Requests of one worker that wait for a callout at the same time.
     pub waiting_requests: usize,
     /// Answers of others (STS, verifiers, directories) remembered per worker.
@@ -58,6 +64,9 @@ impl Default for Limits {
             failed_token_ttl: Duration::from_secs(5),
             key_failures: 30,
             key_failure_sources: 10_000,
+            feed_page_bytes: 8 * 1024 * 1024,
+            feed_keys: 1_000_000,
+            key_uses: 10_000,
             waiting_requests: 10_000,
             lookups: 20_000,
             lookup_bytes: 32 * 1024 * 1024,

@@ -56,6 +56,15 @@ metrics! {
     CalloutMs: Histogram "portcullis.callout.ms", "How long callouts took, in milliseconds.";
     JwksAge: Gauge "portcullis.jwks.age_seconds", "Age of the oldest key set in force, in seconds.";
     JwksUsable: Gauge "portcullis.jwks.usable", "Key sources with a key set in force.";
+    FeedInForce: Gauge "portcullis.feed.in_force", "Key feeds that the reporting worker has read completely, and lately enough.";
+    FeedRevision: Gauge "portcullis.feed.revision", "The revision that its key feed is at (of several: the least).";
+    FeedAge: Gauge "portcullis.feed.age_seconds", "How long ago it last heard all that its key feed had to say, in seconds (of several: the greatest).";
+    FeedKeys: Gauge "portcullis.feed.keys", "Keys that it has from key feeds.";
+    FeedPages: Counter "portcullis.feed.pages", "Pages of key feeds that were taken.";
+    FeedFailed: Counter "portcullis.feed.failed", "Questions to key feeds without a usable answer.";
+    FeedUnreadable: Counter "portcullis.feed.unreadable", "Records of key feeds that could not be read; their keys are refused.";
+    UsesOpen: Gauge "portcullis.usage.open", "Uses of keys (a row for each key, agent and minute) that the reporting worker has still to report.";
+    UsesDropped: Counter "portcullis.usage.dropped", "Uses of keys that will never be reported: they were too many, or the service refused them.";
     ConfigVersion: Gauge "portcullis.config.version", "The first 7 hex digits of config_version as a number.";
     ConfigLoaded: Counter "portcullis.config.loaded", "Configurations that were put in force.";
     ConfigRefused: Counter "portcullis.config.refused", "Configurations that were refused.";

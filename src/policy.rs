@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::apikey::KeyTable;
+use crate::apikey::feed::FeedPolicy;
 use crate::apikey::record::Pepper;
 use crate::credential::KeyPlaces;
 use crate::glob::Globs;
@@ -542,8 +543,10 @@ pub struct ApiKeyPolicy {
     pub prefixes: [Rc<str>; 2],
     /// Whether `Authorization: Bearer` may carry a key.
     pub bearer: bool,
-    /// The records.
+    /// The records that stand in the configuration.
     pub keys: Rc<KeyTable>,
+    /// Where others come from.
+    pub feed: Option<FeedPolicy>,
     /// The longest that a key may live, whatever its record says.
     pub max_ttl: Option<Duration>,
     /// What the peppered digests are made with.

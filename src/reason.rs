@@ -161,6 +161,8 @@ codes! {
     KeySuperseded = "key_superseded" in Rejected;
     /// The API key was revoked.
     KeyRevoked = "key_revoked" in Rejected;
+    /// The key feed's record of this API key can't be read, so nobody knows what it is good for.
+    UnreadableKey = "unreadable_key" in Rejected;
 
     /// More than one `Authorization` header, or two credentials of one kind.
     AmbiguousCredentials = "ambiguous_credentials" in Invalid;
@@ -233,6 +235,10 @@ codes! {
     KeysUnavailable = "keys_unavailable" in ProviderUnavailable;
     /// Whoever has to be asked about the credential (STS, a verifier) can't be reached, or gives no usable answer.
     LookupUnavailable = "lookup_unavailable" in ProviderUnavailable;
+    /// The key feed has not been read completely since the worker started, and can't be reached or gives no usable answer.
+    FeedUnavailable = "feed_unavailable" in ProviderUnavailable;
+    /// The key feed has given no usable answer for longer than `max_staleness`, so nobody knows what was revoked meanwhile.
+    FeedStale = "feed_stale" in ProviderUnavailable;
 
     /// The request ended (client gone, stream reset) before a decision was made.
     Cancelled = "cancelled" in Infrastructure;

@@ -403,7 +403,15 @@ impl Story<'_> {
                     hosts.join(" or ")
                 ));
             }
-            ProviderKind::ApiKey(keys) => say(format!("{} keys are known", keys.keys.len())),
+            ProviderKind::ApiKey(keys) => {
+                say(format!(
+                    "{} keys stand in the configuration",
+                    keys.keys.len()
+                ));
+                if let Some(feed) = &keys.feed {
+                    say(format!("others come from {}", feed.name()));
+                }
+            }
             ProviderKind::HttpVerifier(verifier) => {
                 say(format!(
                     "asks {} about tokens that no other provider recognises",
@@ -420,6 +428,9 @@ impl Story<'_> {
             }
             Verdict::Waits if matches!(provider.kind, ProviderKind::HttpVerifier(_)) => {
                 "waits for the verifier: ask it with --online, which sends it the token".to_owned()
+            }
+            Verdict::Waits if matches!(provider.kind, ProviderKind::ApiKey(_)) => {
+                "waits for the key feed: ask it with --online".to_owned()
             }
             Verdict::Waits => {
                 "waits for the issuer's keys: give them with --jwks ISSUER=FILE, or fetch them with --online".to_owned()

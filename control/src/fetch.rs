@@ -7,8 +7,8 @@ use ureq::Agent;
 
 /// Sends every fetch that is due, and says of each what became of it.
 pub fn run(auth: &mut Authenticator, now: UnixTime, say: &mut dyn FnMut(String)) {
-    // Discovery, then keys; bounded, so that an issuer that sends us round in circles ends too.
-    for _ in 0..32 {
+    // Discovery, then keys; a feed of a million keys in 500 pages. Bounded, so that a peer that sends us round in circles ends too.
+    for _ in 0..1024 {
         let Some(next) = auth.poll_callout(now) else {
             return;
         };

@@ -2,21 +2,25 @@
 //!
 //! A worker may have a hundred thousand of them, and every worker has its own, so a record is a fixed row, and names that many
 //! keys share (agents, owners, sets of methods) are kept once.
+//!
+//! What a feed changes is changed in place; what it adds goes into a second, short list, which is merged into the first one now
+//! and then, so that no change costs more than the moving of a few rows.
 
-use std::collections::HashMap;
-use std::rc::Rc;
 use std::time::Duration;
 
-use foldhash::fast::FixedState;
-
 use super::bucket::RateLimit;
+use super::feed::KeyChange;
 use super::format::KeyId;
+use super::names::{NONE, Names};
 use super::record::{KeyDigest, Record, ScopeKind};
 use crate::reason::Code;
 use crate::time::UnixTime;
 
-/// Stands for "none" where a row has a number.
-const NONE: u32 = u32::MAX;
+/// Rows that may be added, or gone, before the table is put in order again, beside an eighth of it.
+const SLACK: usize = 256;
+
+/// Rate limits looked through for an equal one: keys that are made in a row have one limit, and there are a handful in all.
+const RECENT_LIMITS: usize = 64;
 
 #[derive(Clone, Debug)]
 struct Row {
@@ -35,6 +39,10 @@ struct Row {
     scope: ScopeKind,
     peppered: bool,
     revoked: bool,
+    /// Its record could not be read.
+    unreadable: bool,
+    /// There is no such key any more.
+    gone: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -46,9 +54,16 @@ enum Ends {
 /// All records of one provider.
 #[derive(Clone, Debug, Default)]
 pub struct KeyTable {
+    /// By id.
     rows: Vec<Row>,
+    /// By id as well, none of them in `rows`.
+    fresh: Vec<Row>,
+    /// How many rows are there only because it would cost too much to take them out.
+    gone: usize,
     names: Names,
     limits: Vec<RateLimit>,
+    /// Names and limits that were in use when they were last looked through.
+    in_use: usize,
 }
 
 /// One record, as a request is judged by it.
@@ -66,6 +81,11 @@ impl KeyTable {
 
     /// Adds a record; [`Self::seal`] when all are there.
     pub fn push(&mut self, record: &Record) {
+        let row = self.row(record);
+        self.rows.push(row);
+    }
+
+    fn row(&mut self, record: &Record) -> Row {
         let (digest, peppered) = match record.digest {
             KeyDigest::Sha256(digest) => (digest, false),
             KeyDigest::HmacSha256(digest) => (digest, true),
@@ -76,7 +96,7 @@ impl KeyTable {
             _ => (life, Ends::Life),
         };
         let methods = record.methods.as_ref().map(|m| m.join(","));
-        let row = Row {
+        Row {
             id: record.id,
             digest,
             scope_name: self.names.add(&record.scope_name),
@@ -90,18 +110,101 @@ impl KeyTable {
             scope: record.scope,
             peppered,
             revoked: record.revoked,
-        };
-        self.rows.push(row);
+            unreadable: false,
+            gone: false,
+        }
     }
 
     fn limit(&mut self, limit: RateLimit) -> u32 {
-        // From the end: keys that are made in a row have one limit. There are a handful of them in all.
-        let place = self.limits.iter().rposition(|l| *l == limit);
-        let place = place.unwrap_or_else(|| {
+        let recent = self.limits.iter().enumerate().rev().take(RECENT_LIMITS);
+        let place = recent.into_iter().find(|(_, l)| **l == limit);
+        let place = place.map(|(place, _)| place).unwrap_or_else(|| {
             self.limits.push(limit);
             self.limits.len() - 1
         });
         u32::try_from(place).unwrap_or(NONE)
+    }
+
+    /// Makes the changes of one page: first those that came or changed, no id twice, then those that went.
+    pub fn apply(&mut self, changes: &[KeyChange], removed: &[KeyId]) {
+        let mut added = Vec::new();
+        for change in changes {
+            let row = match change {
+                KeyChange::Record(record) => self.row(record),
+                KeyChange::Unreadable(id) => Row::unreadable(*id),
+            };
+            match self.row_mut(&row.id) {
+                Some(old) => {
+                    let was_gone = old.gone;
+                    *old = row;
+                    self.gone = self.gone.saturating_sub(usize::from(was_gone));
+                }
+                None => added.push(row),
+            }
+        }
+        sort(&mut added);
+        self.fresh = merged(std::mem::take(&mut self.fresh), added);
+        for id in removed {
+            if let Some(row) = self.row_mut(id)
+                && !row.gone
+            {
+                row.gone = true;
+                self.gone += 1;
+            }
+        }
+        self.tidy_up();
+    }
+
+    fn row_mut(&mut self, id: &KeyId) -> Option<&mut Row> {
+        match self.rows.binary_search_by_key(id, |r| r.id) {
+            Ok(place) => self.rows.get_mut(place),
+            Err(_) => {
+                let place = self.fresh.binary_search_by_key(id, |r| r.id).ok()?;
+                self.fresh.get_mut(place)
+            }
+        }
+    }
+
+    /// Every so often, so that it costs each change next to nothing: merges, takes out what is gone, forgets what nobody refers to.
+    fn tidy_up(&mut self) {
+        let slack = SLACK + self.rows.len() / 8;
+        if self.gone > slack {
+            for rows in [&mut self.rows, &mut self.fresh] {
+                rows.retain(|r| !r.gone);
+            }
+            self.gone = 0;
+        }
+        if self.fresh.len() > slack {
+            let (rows, fresh) = (
+                std::mem::take(&mut self.rows),
+                std::mem::take(&mut self.fresh),
+            );
+            self.rows = merged(rows, fresh);
+        }
+        if self.names.len() + self.limits.len() > 2 * self.in_use + 4 * SLACK {
+            let mut names = std::mem::take(&mut self.names).into_mover();
+            let limits = std::mem::take(&mut self.limits);
+            for row in self.rows.iter_mut().chain(&mut self.fresh) {
+                for place in [&mut row.scope_name, &mut row.owner, &mut row.methods] {
+                    *place = names.keep(*place);
+                }
+            }
+            self.names = names.finish();
+            // Rows are in no order that would have equal limits near each other, so these go by their numbers.
+            let mut moved = vec![NONE; limits.len()];
+            for row in self.rows.iter_mut().chain(&mut self.fresh) {
+                let place = usize::try_from(row.rate_limit).unwrap_or(usize::MAX);
+                let (Some(limit), Some(to)) = (limits.get(place), moved.get_mut(place)) else {
+                    continue;
+                };
+                if *to == NONE {
+                    *to = u32::try_from(self.limits.len()).unwrap_or(NONE);
+                    self.limits.push(*limit);
+                }
+                row.rate_limit = *to;
+            }
+            self.in_use = self.names.len() + self.limits.len();
+        }
     }
 
     /// Sorts what was pushed.
@@ -109,7 +212,7 @@ impl KeyTable {
     /// # Errors
     /// An id that stands twice. Which of the two records was meant, nobody can say.
     pub fn seal(&mut self) -> Result<(), KeyId> {
-        self.rows.sort_unstable_by_key(|r| r.id);
+        sort(&mut self.rows);
         self.rows.shrink_to_fit();
         let mut pairs = self.rows.iter().zip(self.rows.iter().skip(1));
         match pairs.find(|(a, b)| a.id == b.id) {
@@ -120,29 +223,88 @@ impl KeyTable {
 
     /// The record of an id.
     pub fn find(&self, id: &KeyId) -> Option<Entry<'_>> {
-        let place = self.rows.binary_search_by_key(id, |r| r.id).ok()?;
-        let row = self.rows.get(place)?;
+        let row = match self.rows.binary_search_by_key(id, |r| r.id) {
+            Ok(place) => self.rows.get(place),
+            Err(_) => {
+                let place = self.fresh.binary_search_by_key(id, |r| r.id).ok()?;
+                self.fresh.get(place)
+            }
+        };
+        let row = row.filter(|r| !r.gone)?;
         Some(Entry { table: self, row })
     }
 
-    /// Every record, by id.
+    /// Every record, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
-        self.rows.iter().map(|row| Entry { table: self, row })
+        let rows = self.rows.iter().chain(&self.fresh).filter(|r| !r.gone);
+        rows.map(|row| Entry { table: self, row })
     }
 
     /// How many there are.
     pub const fn len(&self) -> usize {
-        self.rows.len()
+        (self.rows.len() + self.fresh.len()).saturating_sub(self.gone)
     }
 
     /// Whether there is none.
     pub const fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.len() == 0
     }
 
     /// Bytes that the table takes, allocator's overhead aside.
     pub fn bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<Row>() + self.names.bytes()
+        (self.rows.capacity() + self.fresh.capacity()) * size_of::<Row>()
+            + self.limits.capacity() * size_of::<RateLimit>()
+            + self.names.bytes()
+    }
+}
+
+/// Of code that is instantiated for a type this is the biggest piece: once is enough.
+#[inline(never)]
+fn sort(rows: &mut [Row]) {
+    rows.sort_unstable_by_key(|r| r.id);
+}
+
+/// Two sorted lists as one. No id is in both, and none twice in one.
+#[inline(never)]
+fn merged(one: Vec<Row>, other: Vec<Row>) -> Vec<Row> {
+    if one.is_empty() {
+        return other;
+    }
+    if other.is_empty() {
+        return one;
+    }
+    let mut out = Vec::with_capacity(one.len() + other.len());
+    let mut one = one.into_iter().peekable();
+    for row in other {
+        while let Some(earlier) = one.next_if(|r| r.id < row.id) {
+            out.push(earlier);
+        }
+        out.push(row);
+    }
+    out.extend(one);
+    out
+}
+
+impl Row {
+    /// In place of a record that can't be read.
+    const fn unreadable(id: KeyId) -> Self {
+        Self {
+            id,
+            digest: [0; 32],
+            scope_name: NONE,
+            owner: NONE,
+            methods: NONE,
+            rate_limit: NONE,
+            born: 0,
+            not_before: 0,
+            until: 0,
+            ends: Ends::Life,
+            scope: ScopeKind::Agent,
+            peppered: false,
+            revoked: true,
+            unreadable: true,
+            gone: false,
+        }
     }
 }
 
@@ -159,6 +321,11 @@ impl<'t> Entry<'t> {
         } else {
             KeyDigest::Sha256(self.row.digest)
         }
+    }
+
+    /// Whether there is nothing of it but the id: its record could not be read.
+    pub const fn is_unreadable(&self) -> bool {
+        self.row.unreadable
     }
 
     /// What it is bound to.
@@ -198,6 +365,9 @@ impl<'t> Entry<'t> {
     pub fn in_force(&self, now: UnixTime, max_ttl: Option<Duration>) -> Result<(), Code> {
         let row = self.row;
         let now = now.as_secs();
+        if row.unreadable {
+            return Err(Code::UnreadableKey);
+        }
         if row.revoked {
             return Err(Code::KeyRevoked);
         }
@@ -214,45 +384,6 @@ impl<'t> Entry<'t> {
             return Err(Code::KeyExpired);
         }
         Ok(())
-    }
-}
-
-/// Texts, each kept once.
-#[derive(Clone, Debug, Default)]
-struct Names {
-    list: Vec<Rc<str>>,
-    places: HashMap<Rc<str>, u32, FixedState>,
-}
-
-impl Names {
-    fn add(&mut self, name: &str) -> u32 {
-        if let Some(place) = self.places.get(name) {
-            return *place;
-        }
-        let Ok(place) = u32::try_from(self.list.len()) else {
-            return NONE;
-        };
-        let name: Rc<str> = name.into();
-        self.list.push(name.clone());
-        self.places.insert(name, place);
-        place
-    }
-
-    fn get(&self, place: u32) -> Option<&str> {
-        self.list.get(usize::try_from(place).ok()?).map(|n| &**n)
-    }
-
-    fn bytes(&self) -> usize {
-        let pointer = size_of::<Rc<str>>();
-        let texts: usize = self
-            .list
-            .iter()
-            .map(|n| n.len() + 2 * size_of::<usize>())
-            .sum();
-        texts
-            + self.list.capacity() * pointer
-            // The map's rows, a control byte each, and its load of at most 7/8.
-            + self.places.capacity() * (pointer + size_of::<u32>() + 1) * 8 / 7
     }
 }
 
@@ -387,5 +518,113 @@ mod tests {
         let each = table.bytes() / table.len();
         assert!(each <= 200, "{each} bytes a key");
         assert!(table.find(&KeyId::parse("000000077777").unwrap()).is_some());
+    }
+
+    fn id(n: usize) -> KeyId {
+        KeyId::parse(&format!("{n:012}")).unwrap()
+    }
+
+    fn change(n: usize, owner: &str) -> KeyChange {
+        let mut one = record(id(n).as_str());
+        one.owner = Some(owner.to_owned());
+        KeyChange::Record(one)
+    }
+
+    /// Against a map that is simply a map.
+    #[test]
+    fn any_number_of_changes_in_any_order() {
+        let mut table = KeyTable::new();
+        let mut truth = std::collections::BTreeMap::new();
+        let mut state = 7_u64;
+        let mut roll = |n: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % n
+        };
+        for round in 0..400 {
+            let size = [1, 1, 3, 50, 700][roll(5)];
+            let mut seen = std::collections::BTreeSet::new();
+            let mut changes = Vec::new();
+            for _ in 0..size {
+                let n = roll(3000);
+                if seen.insert(n) {
+                    let owner = format!("owner-{}", roll(100_000));
+                    if roll(10) == 0 {
+                        changes.push(KeyChange::Unreadable(id(n)));
+                        truth.insert(n, None);
+                    } else {
+                        changes.push(change(n, &owner));
+                        truth.insert(n, Some(owner));
+                    }
+                }
+            }
+            let removed: Vec<usize> = (0..[0, 1, 5, 900][roll(4)]).map(|_| roll(3000)).collect();
+            for n in &removed {
+                truth.remove(n);
+            }
+            let removed: Vec<KeyId> = removed.into_iter().map(id).collect();
+            table.apply(&changes, &removed);
+            assert_eq!(table.len(), truth.len(), "{round}");
+            assert_eq!(table.iter().count(), truth.len());
+            for _ in 0..50 {
+                let n = roll(3000);
+                let found = table.find(&id(n));
+                assert_eq!(found.is_some(), truth.contains_key(&n), "{round} {n}");
+                if let (Some(entry), Some(owner)) = (found, truth.get(&n)) {
+                    assert_eq!(entry.owner(), owner.as_deref());
+                    assert_eq!(entry.is_unreadable(), owner.is_none());
+                    let wanted = if owner.is_some() {
+                        Ok(())
+                    } else {
+                        Err(Code::UnreadableKey)
+                    };
+                    assert_eq!(entry.in_force(UnixTime::from_secs(NOW), None), wanted);
+                }
+            }
+            // What nobody refers to any more does not pile up: 400 rounds have named tens of thousands of owners.
+            assert!(table.names.len() < 4 * 3000 + 1024, "{}", table.names.len());
+        }
+    }
+
+    #[test]
+    fn limits_that_all_differ_cost_their_rows_and_no_more() {
+        let mut table = KeyTable::new();
+        for round in 0..20 {
+            let changes: Vec<KeyChange> = (0..1000)
+                .map(|n| {
+                    let mut one = record(id(n).as_str());
+                    one.rate_limit =
+                        RateLimit::new((round * 1000 + n + 1) as u64, Duration::from_secs(1), 1);
+                    KeyChange::Record(one)
+                })
+                .collect();
+            table.apply(&changes, &[]);
+            for n in [0, 500, 999] {
+                let limit = table.find(&id(n)).unwrap().rate_limit().unwrap();
+                assert_eq!(limit.requests() as usize, round * 1000 + n + 1);
+            }
+        }
+        assert!(table.limits.len() < 5000, "{}", table.limits.len());
+    }
+
+    #[test]
+    fn a_hundred_thousand_keys_of_a_feed_are_small_too() {
+        let mut table = KeyTable::new();
+        let mut most = 0;
+        for page in 0..50 {
+            // In no order that would help.
+            let changes: Vec<KeyChange> = (0..2000)
+                .map(|n| {
+                    let n = (page * 2000 + n) * 7919 % 100_003;
+                    change(n, &format!("user-{n}@example.com"))
+                })
+                .collect();
+            table.apply(&changes, &[]);
+            most = most.max(table.bytes() / table.len());
+        }
+        assert_eq!(table.len(), 100_000);
+        let each = table.bytes() / table.len();
+        assert!(each <= 200, "{each} bytes a key, {most} on the way");
     }
 }

@@ -378,20 +378,7 @@ impl Compiler<'_> {
             if !is_agent_name(name) {
                 self.error(&at, Problem::BadAgentName);
             }
-            for (key, text) in [
-                ("owner", &facts.owner),
-                ("workspace", &facts.workspace),
-                ("org", &facts.org),
-            ] {
-                if let Some(text) = text {
-                    key_records::name(text, &at.key(key), &mut self.errors);
-                }
-            }
-            let facts = AgentFacts {
-                owner: facts.owner.clone(),
-                workspace: facts.workspace.clone(),
-                org: facts.org.clone(),
-            };
+            let facts = key_records::agent_facts(facts, &at, &mut self.errors);
             agents.insert(Rc::from(name.as_str()), facts);
         }
         agents
@@ -436,7 +423,10 @@ impl Compiler<'_> {
         agents: &BTreeMap<Rc<str>, AgentFacts>,
     ) {
         let needs_agents = |p: &Provider| match &p.kind {
-            ProviderKind::ApiKey(keys) => keys.keys.iter().any(|e| e.scope().0 != ScopeKind::Agent),
+            ProviderKind::ApiKey(keys) if keys.feed.is_none() => {
+                keys.keys.iter().any(|e| e.scope().0 != ScopeKind::Agent)
+            }
+            // A feed says whose agents are.
             _ => false,
         };
         if agents.is_empty() && providers.iter().any(needs_agents) {
@@ -603,6 +593,19 @@ impl Compiler<'_> {
                 1..=MEGA,
                 &at.key("key_failure_sources"),
             ),
+            feed_page_bytes: self.size(
+                w.feed_page_bytes,
+                d.feed_page_bytes,
+                1 << 16..=64 << 20,
+                &at.key("feed_page_bytes"),
+            ),
+            feed_keys: self.size(
+                w.feed_keys,
+                d.feed_keys,
+                1..=10 * MEGA,
+                &at.key("feed_keys"),
+            ),
+            key_uses: self.size(w.key_uses, d.key_uses, 1..=MEGA, &at.key("key_uses")),
             waiting_requests: self.size(
                 w.waiting_requests,
                 d.waiting_requests,

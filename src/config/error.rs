@@ -301,6 +301,15 @@ pub enum Hazard {
     PlainHttpResource,
     /// A verifier asked without TLS by the URL's scheme.
     PlainHttpVerifier,
+    /// A key feed polled without TLS by the URL's scheme.
+    PlainHttpFeed,
+}
+
+impl ConfigErrors {
+    /// The first of them, as users see it.
+    pub(crate) fn first(&self) -> String {
+        self.0.first().map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for ConfigError {
@@ -527,6 +536,9 @@ impl fmt::Display for Hazard {
             Self::PlainHttpResource => f.write_str("is plain http: clients should send no token to it, and careful ones will not"),
             Self::PlainHttpVerifier => f.write_str(
                 "is plain http: whoever sits between sees callers' tokens and can say who a caller is, unless the proxy's cluster adds TLS",
+            ),
+            Self::PlainHttpFeed => f.write_str(
+                "is plain http: whoever sits between sees the token and can say which keys there are, unless the proxy's cluster adds TLS",
             ),
             Self::ForwardsCredentials => f.write_str("every agent behind this proxy can use its callers' credentials elsewhere"),
         }

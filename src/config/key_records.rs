@@ -2,13 +2,15 @@
 
 use serde_json::Value;
 
-use super::error::Problem;
+use super::error::{ConfigErrors, Problem};
 use super::json;
+use super::raw::AgentFactsConfig;
 use super::read::{Errors, Many, Path, Read, Span, no_choice, object, wrong_type};
 use crate::agent::is_agent_name;
 use crate::apikey::bucket::RateLimit;
 use crate::apikey::record::{KeyDigest, Record, ScopeKind};
 use crate::apikey::{KeyId, KeyTable};
+use crate::policy::AgentFacts;
 
 /// Errors of one list that are worth reading.
 const MAX_ERRORS: usize = 100;
@@ -149,8 +151,7 @@ impl Read for KeyList {
         let mut endless = None;
         let before = errors.len();
         let all = json::each::<Self>(text, at, errors, &mut |value, at, errors| {
-            let record = KeyRecord::read(&value, at, errors).and_then(|r| r.check(at, errors));
-            if let Some(record) = record {
+            if let Some(record) = record(&value, at, errors) {
                 if record.expires_at.is_none() && !record.revoked {
                     let (count, first) = endless.unwrap_or((0, record.id));
                     endless = Some((count + 1, first));
@@ -165,6 +166,66 @@ impl Read for KeyList {
         }
         let table = table.into();
         all.then_some(Self { table, endless })
+    }
+}
+
+/// Reads one record by itself: JSON text, as a feed sends it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn read_record(text: &str) -> Result<Record, ConfigErrors> {
+    read_alone(text, record)
+}
+
+/// Reads who an agent belongs to, by itself: JSON text, as a feed sends it.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub(crate) fn read_agent(text: &str) -> Result<AgentFacts, ConfigErrors> {
+    read_alone(text, |value, at, errors| {
+        let facts = AgentFactsConfig::read(value, at, errors)?;
+        Some(agent_facts(&facts, at, errors))
+    })
+}
+
+/// One place for lists and single records: fourteen members are a good deal of code.
+#[inline(never)]
+fn record(value: &Value, at: &Path<'_>, errors: &mut Errors) -> Option<Record> {
+    KeyRecord::read(value, at, errors)?.check(at, errors)
+}
+
+fn read_alone<T>(
+    text: &str,
+    read: impl FnOnce(&Value, &Path<'_>, &mut Errors) -> Option<T>,
+) -> Result<T, ConfigErrors> {
+    let mut errors = Errors::default();
+    let read = json::parse(text.as_bytes(), &mut errors)
+        .and_then(|value| read(&value, &Path::ROOT, &mut errors));
+    match read {
+        Some(value) if errors.is_empty() => Ok(value),
+        _ => Err(ConfigErrors(errors.into_vec())),
+    }
+}
+
+/// Who an agent belongs to, as it is written.
+pub(super) fn agent_facts(
+    facts: &AgentFactsConfig,
+    at: &Path<'_>,
+    errors: &mut Errors,
+) -> AgentFacts {
+    for (key, text) in [
+        ("owner", &facts.owner),
+        ("workspace", &facts.workspace),
+        ("org", &facts.org),
+    ] {
+        if let Some(text) = text {
+            name(text, &at.key(key), errors);
+        }
+    }
+    AgentFacts {
+        owner: facts.owner.clone(),
+        workspace: facts.workspace.clone(),
+        org: facts.org.clone(),
     }
 }
 
@@ -299,7 +360,7 @@ fn checked<T>(
 }
 
 /// What can stand in a header: anything but control characters.
-pub(super) fn name(text: &str, at: &Path<'_>, errors: &mut Errors) -> Option<()> {
+fn name(text: &str, at: &Path<'_>, errors: &mut Errors) -> Option<()> {
     let fine = text.len() <= MAX_NAME && text.trim() == text && !text.chars().any(char::is_control);
     if !fine {
         errors.push(at, Problem::BadText);

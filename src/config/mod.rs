@@ -27,10 +27,12 @@ use sha2::{Digest, Sha256};
 pub use self::crypto::{Backend, CryptoConfig};
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
 pub use self::key_records::{Expiry, KeyList, KeyRateLimit, KeyRecord, KeyScope, Seconds};
+pub(crate) use self::key_records::{read_agent, read_record};
 pub use self::provider::{
-    AccessKeyConfig, ApiKeySettings, Authority, AzureAdSettings, ClaimMapConfig, GcpIapSettings,
-    GithubActionsSettings, GroupsMode, Ids, Jwks, KeyUseSetting, OFFERED, OidcSettings, Settings,
-    SigV4Settings, StaticIdentity, StaticTokenSettings, TokenType, UnsignedPayload,
+    AccessKeyConfig, ApiKeySettings, Authority, AzureAdSettings, ClaimMapConfig, FeedSettings,
+    GcpIapSettings, GithubActionsSettings, GroupsMode, Ids, Jwks, KeyUseSetting, OFFERED,
+    OidcSettings, Settings, SigV4Settings, StaticIdentity, StaticTokenSettings, TokenType,
+    UnsignedPayload,
 };
 pub use self::raw::{
     AgentConfig, AgentFactsConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig,

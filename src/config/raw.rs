@@ -223,6 +223,12 @@ object! {
         key_failures: u64 = 30,
         /// Addresses that such failures are counted for, per worker: 1 to 1000000.
         key_failure_sources: u64 = 10000,
+        /// Bytes of one page of a key feed: 65536 to 67108864.
+        feed_page_bytes: u64 = 8388608,
+        /// Keys of one key feed, and agents: 1 to 10000000.
+        feed_keys: u64 = 1000000,
+        /// Uses of keys (a row for each key, agent and minute) that wait to be reported, per worker: 1 to 1000000.
+        key_uses: u64 = 10000,
         /// Requests of one worker that wait for a callout at the same time: 1 to 1000000.
         waiting_requests: u64 = 10000,
         /// Answers of others (STS, verifiers, directories) remembered per worker: 16 to 10000000.

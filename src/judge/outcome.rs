@@ -16,10 +16,18 @@ use crate::reason::Code;
 
 impl<'j> Judge<'j> {
     /// Lets a request in, if its key's rate limit does not say otherwise.
-    pub(super) fn allow_within_limit(mut self, inputs: &Inputs<'_>, known: Known<'j>) -> Decision {
+    pub(super) fn allow_within_limit(
+        mut self,
+        inputs: &Inputs<'_>,
+        mut known: Known<'j>,
+    ) -> Decision {
+        let key_use = known.key_use.take();
         let (Some(limit), Some(provider), Some(id)) =
             (known.rate_limit, known.provider, known.key_id)
         else {
+            if let Some(key_use) = key_use {
+                key_use.ended(true);
+            }
             return self.allow(inputs, Outcome::Allowed, known);
         };
         // One request, one number, whichever of the two events it will be.
@@ -27,6 +35,7 @@ impl<'j> Judge<'j> {
         Decision::Limited(Box::new(Limited {
             bucket: format!("portcullis.rate/{}/{id}", provider.name),
             limit,
+            key_use,
             denial: self.denial(inputs, Code::RateLimited, known.clone(), seq),
             allow: self.allowed(inputs, Outcome::Allowed, known, Some(seq)),
         }))
@@ -157,7 +166,15 @@ impl<'j> Judge<'j> {
         Some(event.line(&mut self.stores.audit_clock))
     }
 
-    pub(super) fn deny(mut self, inputs: &Inputs<'_>, code: Code, known: Known<'j>) -> Decision {
+    pub(super) fn deny(
+        mut self,
+        inputs: &Inputs<'_>,
+        code: Code,
+        mut known: Known<'j>,
+    ) -> Decision {
+        if let Some(key_use) = known.key_use.take() {
+            key_use.ended(false);
+        }
         let seq = self.next_seq();
         Decision::Deny(self.denial(inputs, code, known, seq))
     }

@@ -14,6 +14,7 @@ pub(crate) mod validity;
 
 use std::rc::Rc;
 
+use crate::apikey::feed::FeedId;
 use crate::identity::Identity;
 use crate::keys::store::SourceId;
 use crate::lookup::LookupId;
@@ -43,4 +44,17 @@ pub enum Awaited {
     Keys(SourceId),
     /// The answer to this question.
     Lookup(LookupId),
+    /// All that this key feed has to say.
+    Feed(FeedId),
+}
+
+impl Awaited {
+    /// Why a request is refused that can't wait for it any longer, or at all.
+    pub const fn unavailable(self) -> Code {
+        match self {
+            Self::Keys(_) => Code::KeysUnavailable,
+            Self::Lookup(_) => Code::LookupUnavailable,
+            Self::Feed(_) => Code::FeedUnavailable,
+        }
+    }
 }

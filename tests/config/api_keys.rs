@@ -36,7 +36,12 @@ fn config(settings: Value) -> Value {
 }
 
 fn outcome(config: &Value) -> (Vec<String>, Vec<String>) {
-    let env = |name: &str| (name == "SHORT").then(|| "fifteen letters".to_owned());
+    let env = |name: &str| match name {
+        "SHORT" => Some("fifteen letters".to_owned()),
+        "FEED" => Some("a-fleet-token-of-some-length".to_owned()),
+        "TINY" => Some("tiny".to_owned()),
+        _ => None,
+    };
     match config::load(config.to_string().as_bytes(), &env) {
         Ok((_, warnings)) => (
             Vec::new(),
@@ -304,9 +309,9 @@ fn settings() {
             &[".keys: the key Ab3dEf6hIj9k has a peppered digest; set `pepper_env`"],
         ),
         (
-            json!({"feeds": {}}),
+            json!({"sources": {}}),
             &[
-                ".feeds: unknown key; known here: headers, bearer, prefix, service_prefix, keys, max_ttl, pepper_env",
+                ".sources: unknown key; known here: headers, bearer, prefix, service_prefix, keys, feed, max_ttl, pepper_env",
             ],
         ),
     ] {
@@ -409,4 +414,147 @@ fn keys_by_themselves() {
     let error = config::load_keys(&bad).unwrap_err().to_string();
     assert!(error.starts_with("keys[0].id: "), "{error}");
     assert!(config::load_keys("[").is_err());
+}
+
+fn feed(changes: Value) -> Value {
+    let mut feed = json!({"url": "https://keys.example/feed", "token_env": "FEED"});
+    for (name, value) in changes.as_object().unwrap() {
+        match value {
+            Value::Null => feed.as_object_mut().unwrap().remove(name),
+            value => feed
+                .as_object_mut()
+                .unwrap()
+                .insert(name.clone(), value.clone()),
+        };
+    }
+    config(json!({ "feed": feed }))
+}
+
+#[test]
+fn a_feed() {
+    let load = |config: &Value| {
+        let env = |name: &str| (name == "FEED").then(|| "a-fleet-token-of-some-length".to_owned());
+        let (policy, warnings) = config::load(config.to_string().as_bytes(), &env).unwrap();
+        assert_eq!(warnings, []);
+        let ProviderKind::ApiKey(keys) = &policy.providers[0].kind else {
+            panic!("{:?}", policy.providers);
+        };
+        assert!(!format!("{policy:?}").contains("fleet-token"));
+        keys.feed.clone().unwrap()
+    };
+    let secs = std::time::Duration::from_secs;
+    // Without a key of its own, and without a warning that there is none.
+    let plain = load(&feed(json!({})));
+    assert_eq!(plain.url.to_string(), "https://keys.example/feed");
+    assert_eq!(
+        (plain.interval, plain.max_staleness, plain.timeout),
+        (secs(1), secs(60), secs(5))
+    );
+    assert!(plain.usage.is_none());
+    let full = load(&feed(json!({
+        "interval": "2s", "max_staleness": "4s", "timeout": "3s",
+        "usage_url": "https://keys.example/uses", "usage_interval": "30s",
+    })));
+    assert_eq!(
+        (full.interval, full.max_staleness, full.timeout),
+        (secs(2), secs(4), secs(3))
+    );
+    let usage = full.usage.unwrap();
+    assert_eq!(
+        (usage.url.to_string().as_str(), usage.interval),
+        ("https://keys.example/uses", secs(30))
+    );
+    // An interval for which the default would be too short.
+    assert_eq!(
+        load(&feed(json!({"interval": "5m"}))).max_staleness,
+        secs(600)
+    );
+    // What the feed brings may need no `agents` here.
+    let mut org = feed(json!({}));
+    org["auth"]["providers"][0]["settings"]["keys"] =
+        json!([record(json!({"scope": {"org": "acme"}}))]);
+    load(&org);
+}
+
+#[test]
+fn what_a_feed_is_refused_for() {
+    for (changes, wanted) in [
+        (json!({"url": null}), ".url: is required"),
+        (
+            json!({"url": "keys.example/feed"}),
+            ".url: is not an absolute URL that can be called: it must start with https:// (or http://)",
+        ),
+        (json!({"token_env": null}), ".token_env: is required"),
+        (
+            json!({"token_env": "NONE"}),
+            ".token_env: the environment variable `NONE` is not set, or empty",
+        ),
+        (
+            json!({"token_env": "SHORT"}),
+            ".token_env: has white space or a character outside ASCII, so no request could carry it",
+        ),
+        (
+            json!({"interval": "100ms"}),
+            ".interval: must be between 200ms and 10m",
+        ),
+        (
+            json!({"max_staleness": "1s999ms"}),
+            ".max_staleness: must be between 2s and 7d",
+        ),
+        (
+            json!({"interval": "10s", "max_staleness": "15s"}),
+            ".max_staleness: must be between 20s and 7d",
+        ),
+        (
+            json!({"timeout": "2m"}),
+            ".timeout: must be between 10ms and 1m",
+        ),
+        (
+            json!({"usage_url": "ftp://x/"}),
+            ".usage_url: is not an absolute URL that can be called: it must start with https:// (or http://)",
+        ),
+        (
+            json!({"usage_interval": "10s"}),
+            ".usage_interval: means nothing without `usage_url`; add it",
+        ),
+        (
+            json!({"usage_url": "https://h/", "usage_interval": "1h"}),
+            ".usage_interval: must be between 1s and 10m",
+        ),
+        (
+            json!({"retries": 3}),
+            ".retries: unknown key; known here: url, token_env, interval, max_staleness, timeout, usage_url, usage_interval",
+        ),
+        (
+            json!({"max_stalenes": "1m"}),
+            ".max_stalenes: unknown key; did you mean `max_staleness`?",
+        ),
+        (
+            json!({"token": "a-fleet-token-of-some-length"}),
+            ".token: unknown key; did you mean `token_env`?",
+        ),
+    ] {
+        let found: Vec<String> = errors(&feed(changes.clone()))
+            .into_iter()
+            .map(|e| {
+                let at = format!("{SETTINGS}.feed");
+                e.strip_prefix(&at).unwrap_or(&e).to_owned()
+            })
+            .collect();
+        assert_eq!(found, [wanted], "{changes}");
+    }
+    assert_eq!(
+        warnings(&feed(
+            json!({"url": "http://k/", "usage_url": "http://k/u", "token_env": "TINY"})
+        )),
+        [
+            format!(
+                "{SETTINGS}.feed.url: is plain http: whoever sits between sees the token and can say which keys there are, unless the proxy's cluster adds TLS"
+            ),
+            format!(
+                "{SETTINGS}.feed.usage_url: is plain http: whoever sits between sees the token and can say which keys there are, unless the proxy's cluster adds TLS"
+            ),
+            format!("{SETTINGS}.feed.token_env: is shorter than 16 characters and can be guessed"),
+        ]
+    );
 }

@@ -1123,6 +1123,7 @@ fn limits() {
             "unknown_kids": 6, "cached_tokens": 7, "cached_token_bytes": 8, "failed_tokens": 9,
             "failed_token_ttl": "10s", "waiting_requests": 11, "lookups": 16, "lookup_bytes": 1_048_577,
             "lookups_in_flight": 13, "key_failures": 12, "key_failure_sources": 14,
+            "feed_page_bytes": 65_537, "feed_keys": 15, "key_uses": 17,
         }),
     ));
     let secs = Duration::from_secs;
@@ -1145,6 +1146,9 @@ fn limits() {
             lookups_in_flight: 13,
             key_failures: 12,
             key_failure_sources: 14,
+            feed_page_bytes: 65_537,
+            feed_keys: 15,
+            key_uses: 17,
         }
     );
     // The limits hold for key sets in the configuration too, wherever the block stands.

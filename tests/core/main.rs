@@ -17,6 +17,8 @@ mod gcp_iap;
 mod github;
 mod http_verifier;
 mod hygiene;
+mod key_feed;
+mod key_usage;
 mod keys;
 mod oidc;
 mod pairs;

@@ -197,6 +197,7 @@ pub fn lease(callout: &BackgroundCallout) -> Option<Duration> {
     match &callout.purpose {
         Purpose::Keys { lease, .. } => *lease,
         Purpose::Lookup(scope) => panic!("a question to {scope}"),
+        Purpose::Feed(name) | Purpose::Uses(name) => panic!("a question to the feed {name}"),
     }
 }
 

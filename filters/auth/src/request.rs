@@ -140,7 +140,7 @@ fn hold(
     let limit = auth.policy().limits.waiting_requests;
     let why_not = if !common.kind.resumes_across_contexts() {
         // The fetch belongs to the root context, and only a request's own callout can let it go on here.
-        Some(Code::KeysUnavailable)
+        Some(waiting.need.unavailable())
     } else if held >= limit {
         Some(Code::TooManyWaiting)
     } else {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use portcullis_core::apikey::feed::Notice;
 use portcullis_core::audit::AuditLine;
 use portcullis_core::authenticator::{Finished, Purpose};
 use portcullis_core::callout::{CalloutFailure, CalloutId, CalloutReply};
@@ -243,6 +244,7 @@ impl Root {
                     let failed = CalloutReply::Failed(CalloutFailure::NotSent);
                     auth.reply(due.id, failed, now);
                     tell_others(common, auth, now);
+                    tell_operator(common, auth);
                 }
             }
         }
@@ -280,14 +282,20 @@ impl Root {
             None => common.metrics.increment(Id::CalloutOk),
             Some(problem) => {
                 common.metrics.increment(Id::CalloutFailed);
-                let (what, name) = match &sent.purpose {
-                    Purpose::Keys { source, .. } => ("fetch for", source.as_str()),
-                    Purpose::Lookup(scope) => ("question to", &**scope),
-                };
-                log::warn(format_args!("{what} {name} failed: {problem}"));
+                match &sent.purpose {
+                    Purpose::Keys { source, .. } => {
+                        log::warn(format_args!("fetch for {source} failed: {problem}"));
+                    }
+                    Purpose::Lookup(scope) => {
+                        log::warn(format_args!("question to {scope} failed: {problem}"));
+                    }
+                    // The core says it better.
+                    Purpose::Feed(_) | Purpose::Uses(_) => {}
+                }
             }
         }
         tell_others(common, auth, now);
+        tell_operator(common, auth);
         if common.kind.chains_callouts() {
             self.send_due(common, now);
         }
@@ -346,6 +354,20 @@ fn take_lease(
         }
     }
     false
+}
+
+/// Logs and counts what happened to key feeds.
+fn tell_operator(common: &mut Common, auth: &mut Authenticator) {
+    while let Some(notice) = auth.poll_notice() {
+        if let Some((id, count)) = notice.metric() {
+            common.metrics.add(id, count);
+        }
+        match notice {
+            Notice::Page => {}
+            notice if notice.is_warning() => log::warn(&notice),
+            notice => log::info(&notice),
+        }
+    }
 }
 
 /// Shares how this worker's fetches ended.

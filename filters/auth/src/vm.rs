@@ -59,7 +59,7 @@ pub struct Common {
     pub kind: HostKind,
     /// Metric ids.
     pub metrics: Metrics,
-    /// Key sets and verified tokens.
+    /// Key sets, key feeds and verified tokens.
     pub stores: Rc<RefCell<Stores>>,
     /// What the host's own crypto is good for.
     pub verifier: HostVerifier,
@@ -73,10 +73,14 @@ impl Common {
         let kind = HostKind::detect();
         // Differs between workers, and nobody outside can predict it: it seeds the hash of the token cache.
         let seed = RandomState::new().hash_one(hostcalls::now_nanos());
+        let stores = Stores::new(seed);
+        if let (Some(name), Ok(mut stores)) = (kind.proxy_name(), stores.try_borrow_mut()) {
+            stores.name_proxy(&name);
+        }
         Self {
             kind,
             metrics: Metrics::default(),
-            stores: Stores::new(seed),
+            stores,
             verifier: HostVerifier::probe(kind),
             shared: SharedFetch::new(Worker(seed)),
         }

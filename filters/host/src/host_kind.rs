@@ -73,6 +73,18 @@ impl HostKind {
         }
     }
 
+    /// The name that the proxy goes by (Envoy's `node.id`), if it has one. Call it in a root context. nginx knows none, and says so in its log
+    /// at every question.
+    pub fn proxy_name(self) -> Option<String> {
+        match self {
+            Self::Envoy => {
+                let id = hostcalls::property(b"node\0id").ok()?;
+                String::from_utf8(id).ok().filter(|id| !id.is_empty())
+            }
+            Self::Nginx => None,
+        }
+    }
+
     /// Whether functions outside the ABI may be called. On nginx an unknown name is a trap.
     pub const fn has_foreign_functions(self) -> bool {
         matches!(self, Self::Envoy)

@@ -76,8 +76,14 @@ impl Metrics {
 
     /// Adds one to a counter.
     pub fn increment(&mut self, id: Id) {
+        self.add(id, 1);
+    }
+
+    /// Adds to a counter.
+    pub fn add(&mut self, id: Id, count: u64) {
         if let Some(id) = self.fixed(id) {
-            let _ = hostcalls::increment_metric(id, 1);
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            let _ = hostcalls::increment_metric(id, count);
         }
     }
 

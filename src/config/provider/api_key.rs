@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::apikey::feed::{FeedPolicy, FeedToken, UsagePolicy};
 use crate::apikey::format::is_prefix;
 use crate::apikey::record::Pepper;
-use crate::config::compile::{Compiler, HOUR, is_header_name};
+use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND, is_header_name};
 use crate::config::error::{Hazard, Problem};
 use crate::config::key_records::KeyList;
 use crate::config::read::{Many, Path, Span, object};
-use crate::policy::{ApiKeyPolicy, ProviderKind};
+use crate::policy::{ApiKeyPolicy, ProviderKind, Url};
 
 const DAY: Duration = Duration::from_secs(24 * HOUR.as_secs());
 
@@ -28,10 +29,103 @@ object! {
         service_prefix: String = "gsa",
         /// The records of the keys. `portcullis key publish` puts them here.
         keys: KeyList,
+        /// Where records come from that don't stand here.
+        feed: FeedSettings,
         /// The longest that a key may live after it was made, whatever its record says: `1m` to `3650d`.
         max_ttl: Span,
         /// An environment variable of the proxy's VM with the pepper of `hmac-sha256` digests: 16 bytes or more.
         pepper_env: String,
+    }
+}
+
+object! {
+    /// A service that is polled for keys and agents, such as `portcullis serve`, and told what the keys are used for. A key that it revokes is
+    /// refused within `interval` in every worker. docs/keys-feed.md has the wire format.
+    pub struct FeedSettings {
+        /// What is polled. A redirect is not followed.
+        #[cfg_attr(feature = "schema", schemars(required))]
+        url: String,
+        /// An environment variable of the proxy's VM with the token that the service knows this fleet by.
+        #[cfg_attr(feature = "schema", schemars(required))]
+        token_env: String,
+        /// How often each worker asks: `200ms` to `10m`.
+        interval: Span = "1s",
+        /// How long the service may give no usable answer before its keys are refused with 503: twice the interval to `7d`.
+        max_staleness: Span = "1m",
+        /// How long one answer may take, and a request waits for the first one: `10ms` to `1m`.
+        timeout: Span = "5s",
+        /// Where uses of keys are reported to by POST. Absent: nowhere.
+        usage_url: String,
+        /// How long uses are gathered before they are reported: `1s` to `10m`.
+        usage_interval: Span = "10s",
+    }
+}
+
+impl FeedSettings {
+    fn compile(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<FeedPolicy> {
+        let at_url = at.key("url");
+        let url = compiler.required(self.url.as_ref(), &at_url);
+        let url = url.and_then(|text| Self::url(text, &at_url, compiler));
+        let at_usage = at.key("usage_url");
+        let usage_url = self.usage_url.as_ref();
+        let usage_url = usage_url.map(|text| Self::url(text, &at_usage, compiler));
+        let token = self.token(&at.key("token_env"), compiler);
+        let at_interval = at.key("interval");
+        let bounds = Duration::from_millis(200)..=10 * MINUTE;
+        let interval = compiler.span(self.interval, SECOND, bounds, &at_interval);
+        // A poll that fails once must not lock everybody out.
+        let bounds = interval.saturating_mul(2)..=7 * DAY;
+        let default = MINUTE.max(*bounds.start());
+        let at_staleness = at.key("max_staleness");
+        let max_staleness = compiler.span(self.max_staleness, default, bounds, &at_staleness);
+        let bounds = Duration::from_millis(10)..=MINUTE;
+        let timeout = compiler.span(self.timeout, 5 * SECOND, bounds, &at.key("timeout"));
+        let at_interval = at.key("usage_interval");
+        if self.usage_interval.is_some() && usage_url.is_none() {
+            compiler.error(&at_interval, Problem::Needs { key: "usage_url" });
+        }
+        let bounds = SECOND..=10 * MINUTE;
+        let usage_interval = compiler.span(self.usage_interval, 10 * SECOND, bounds, &at_interval);
+        let usage = match usage_url {
+            Some(url) => Some(UsagePolicy {
+                url: url?,
+                interval: usage_interval,
+            }),
+            None => None,
+        };
+        Some(FeedPolicy {
+            url: url?,
+            token: token?,
+            token_env: self.token_env.clone()?,
+            interval,
+            max_staleness,
+            timeout,
+            usage,
+        })
+    }
+
+    fn url(text: &str, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<Url> {
+        let url = compiler.url(text, at)?;
+        if !url.https {
+            compiler.warn(at, Hazard::PlainHttpFeed);
+        }
+        Some(url)
+    }
+
+    fn token(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<FeedToken> {
+        let name = compiler.required(self.token_env.as_ref(), at)?;
+        let Some(text) = compiler.variable(name).filter(|t| !t.is_empty()) else {
+            compiler.error(at, Problem::MissingVariable { name: name.clone() });
+            return None;
+        };
+        if text.len() < 16 {
+            compiler.warn(at, Hazard::ShortToken);
+        }
+        let token = FeedToken::new(&text);
+        if token.is_none() {
+            compiler.error(at, Problem::BadToken);
+        }
+        token
     }
 }
 
@@ -49,7 +143,9 @@ impl ApiKeySettings {
             compiler.span(Some(written), DAY, bounds, &at.key("max_ttl"))
         });
         let at_keys = at.key("keys");
-        if self.keys.as_ref().is_none_or(|k| k.table.is_empty()) {
+        let written = self.feed.as_ref();
+        let feed = written.map(|feed| feed.compile(&at.key("feed"), compiler));
+        if feed.is_none() && self.keys.as_ref().is_none_or(|k| k.table.is_empty()) {
             compiler.warn_unless_wrong(&at_keys, Hazard::NoKeys);
         }
         let keys = self.keys.clone().unwrap_or_default();
@@ -73,6 +169,10 @@ impl ApiKeySettings {
             prefixes: prefixes?,
             bearer: self.bearer.unwrap_or(true),
             keys: keys.table,
+            feed: match feed {
+                Some(feed) => Some(feed?),
+                None => None,
+            },
             max_ttl,
             pepper,
         })))

@@ -19,8 +19,8 @@ mod oidc;
 mod sigv4;
 mod static_token;
 
-pub use self::api_key::ApiKeySettings;
 pub(super) use self::api_key::TakenPrefixes;
+pub use self::api_key::{ApiKeySettings, FeedSettings};
 pub use self::aws_sigv4::AwsSigV4Settings;
 pub use self::azure_ad::{Authority, AzureAdSettings, GroupsMode, TokenType};
 pub use self::common::Ids;
