@@ -15,12 +15,14 @@ MODULE_TEST := portcullis-wasm-imports
 FUZZ_SECONDS ?= 60
 # Of each target, in `make test`.
 FUZZ_SMOKE_SECONDS ?= 8
+COUNT ?= 10000000
+SEED ?= 1
 
 headline = @printf '\n\033[1m── %s ──\033[0m\n' '$(1)'
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## install what is missing (quick when nothing is)
@@ -93,6 +95,11 @@ test-conformance: build ## published and hostile vectors, natively, in Node and 
 fuzz: setup ## every fuzz target for FUZZ_SECONDS (60), guided by coverage
 	$(call headline,fuzz)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+
+.PHONY: prove-es256
+prove-es256: setup ## ES256 by tables beside the p256 crate, on COUNT (10000000) signatures from SEED (1)
+	$(call headline,ES256 by tables and by the p256 crate)
+	$(CARGO) run --locked --release -p portcullis-fuzz --bin prove-es256 -- $(COUNT) $(SEED)
 
 .PHONY: attacks-page
 attacks-page: setup ## docs/attacks.md from the corpus of attacks

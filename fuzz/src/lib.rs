@@ -11,6 +11,7 @@
 
 pub mod claims;
 pub mod configuration;
+pub mod es256;
 pub mod jwk_set;
 pub mod sequence;
 pub mod token;
@@ -19,10 +20,11 @@ pub mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary without `fuzz-`, which is also its folder in `seeds`.
-pub const TARGETS: [Target; 5] = [
+pub const TARGETS: [Target; 6] = [
     ("token", token::run),
     ("jwk-set", jwk_set::run),
     ("claims", claims::run),
     ("configuration", configuration::run),
     ("sequence", sequence::run),
+    ("es256", es256::run),
 ];
