@@ -38,7 +38,7 @@ demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and end
 
 .PHONY: test
 test: setup ## everything: lint, native, Node, the module, end to end, conformance, a little fuzzing
-	@$(MAKE) --no-print-directory lint test-native test-wasm test-bench test-module test-e2e test-conformance
+	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-e2e test-conformance
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
 
@@ -79,6 +79,11 @@ test-module: build ## what the built module imports, exports and weighs
 	$(call headline,tests: the built module)
 	$(CARGO) test --locked -p $(MODULE_TEST)
 
+.PHONY: test-instructions
+test-instructions: setup ## instructions of the core's hot paths, against the agreed figures
+	$(call headline,tests: instructions)
+	scripts/instructions
+
 .PHONY: test-e2e
 test-e2e: build ## end to end in real Envoy
 	$(call headline,tests: end to end in Envoy)
@@ -100,6 +105,11 @@ fuzz: setup ## every fuzz target for FUZZ_SECONDS (60), guided by coverage
 prove-es256: setup ## ES256 by tables beside the p256 crate, on COUNT (10000000) signatures from SEED (1)
 	$(call headline,ES256 by tables and by the p256 crate)
 	$(CARGO) run --locked --release -p portcullis-fuzz --bin prove-es256 -- $(COUNT) $(SEED)
+
+.PHONY: speed
+speed: setup ## microseconds of one signature verification, natively and as WebAssembly in Node
+	$(call headline,signature verification)
+	@scripts/speed
 
 .PHONY: attacks-page
 attacks-page: setup ## docs/attacks.md from the corpus of attacks
