@@ -15,12 +15,14 @@ MODULE_TEST := portcullis-wasm-imports
 FUZZ_SECONDS ?= 60
 # Of each target, in `make test`.
 FUZZ_SMOKE_SECONDS ?= 8
+COUNT ?= 10000000
+SEED ?= 1
 
 headline = @printf '\n\033[1m── %s ──\033[0m\n' '$(1)'
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## install what is missing (quick when nothing is)
@@ -36,7 +38,7 @@ demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and end
 
 .PHONY: test
 test: setup ## everything: lint, native, Node, the module, end to end, conformance, a little fuzzing
-	@$(MAKE) --no-print-directory lint test-native test-wasm test-bench test-module test-e2e test-conformance
+	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-e2e test-conformance
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
 
@@ -77,6 +79,11 @@ test-module: build ## what the built module imports, exports and weighs
 	$(call headline,tests: the built module)
 	$(CARGO) test --locked -p $(MODULE_TEST)
 
+.PHONY: test-instructions
+test-instructions: setup ## instructions of the core's hot paths, against the agreed figures
+	$(call headline,tests: instructions)
+	scripts/instructions
+
 .PHONY: test-e2e
 test-e2e: build ## end to end in real Envoy
 	$(call headline,tests: end to end in Envoy)
@@ -93,6 +100,16 @@ test-conformance: build ## published and hostile vectors, natively, in Node and 
 fuzz: setup ## every fuzz target for FUZZ_SECONDS (60), guided by coverage
 	$(call headline,fuzz)
 	FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/fuzz
+
+.PHONY: prove-es256
+prove-es256: setup ## ES256 by tables beside the p256 crate, on COUNT (10000000) signatures from SEED (1)
+	$(call headline,ES256 by tables and by the p256 crate)
+	$(CARGO) run --locked --release -p portcullis-fuzz --bin prove-es256 -- $(COUNT) $(SEED)
+
+.PHONY: speed
+speed: setup ## microseconds of one signature verification, natively and as WebAssembly in Node
+	$(call headline,signature verification)
+	@scripts/speed
 
 .PHONY: attacks-page
 attacks-page: setup ## docs/attacks.md from the corpus of attacks

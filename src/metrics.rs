@@ -69,6 +69,7 @@ metrics! {
     ConfigLoaded: Counter "portcullis.config.loaded", "Configurations that were put in force.";
     ConfigRefused: Counter "portcullis.config.refused", "Configurations that were refused.";
     Waiting: Gauge "portcullis.waiting", "Requests of the reporting worker that wait for a callout.";
+    CryptoSelfTestFailed: Counter "portcullis.crypto.self_test_failed", "Self-tests of the filter's own crypto that came out wrong, so that it is not used.";
     AuditDropped: Counter "portcullis.audit.dropped", "Audit events that could not be handed to a sink.";
 }
 

@@ -56,6 +56,11 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// Whether ES256 is to be verified from tables, and may occur at all.
+    pub fn wants_es256_tables(&self) -> bool {
+        self.crypto.es256_tables && self.providers.iter().any(|p| p.kind.jwt_rules().is_some())
+    }
+
     /// What the chain needs of every request.
     pub(crate) fn chain_traits(&self) -> ChainTraits {
         let any = |is: fn(&ProviderKind) -> bool| self.providers.iter().any(|p| is(&p.kind));
@@ -661,4 +666,6 @@ pub enum AuditSink {
 pub struct CryptoPolicy {
     /// The algorithms that the host may be asked about; a host that does not offer one is not asked all the same.
     pub by_host: Vec<Algorithm>,
+    /// Whether ES256 is verified from tables of the keys first.
+    pub es256_tables: bool,
 }

@@ -11,6 +11,7 @@
 
 pub mod claims;
 pub mod configuration;
+pub mod es256;
 pub mod feed;
 pub mod jwk_set;
 pub mod sequence;
@@ -20,11 +21,12 @@ pub mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary without `fuzz-`, which is also its folder in `seeds`.
-pub const TARGETS: [Target; 6] = [
+pub const TARGETS: [Target; 7] = [
     ("token", token::run),
     ("jwk-set", jwk_set::run),
     ("claims", claims::run),
     ("configuration", configuration::run),
     ("feed", feed::run),
     ("sequence", sequence::run),
+    ("es256", es256::run),
 ];

@@ -38,3 +38,22 @@ fn plain_inputs_hold() {
         }
     }
 }
+
+/// What `make prove-es256` does for as long as one likes.
+#[test]
+fn es256_by_tables_says_what_the_crate_says() {
+    use portcullis_fuzz::es256::{Octets, Tally, edges, tables, walk};
+    let (tables, mut octets) = (tables(), Octets(1));
+    let (mut random, mut edge) = (Tally::default(), Tally::default());
+    for _ in 0..4 {
+        walk(&tables, &mut octets, 100, &mut random);
+        edges(&tables, &mut octets, 300, &mut edge);
+    }
+    assert_eq!(random.nothing, 0);
+    assert!(random.good > 150 && random.bad > 150, "{random:?}");
+    // Doublings and infinity on the way are among them.
+    assert!(
+        edge.good > 150 && edge.bad > 300 && edge.nothing > 0,
+        "{edge:?}"
+    );
+}

@@ -14,7 +14,7 @@ object! {
         /// RSASSA-PKCS1-v1_5 with SHA-512.
         rs512: Backend = "host",
         /// ECDSA on P-256 with SHA-256.
-        es256: Backend = "host",
+        es256: Es256Backend = "tables",
         /// ECDSA on P-384 with SHA-384.
         es384: Backend = "host",
         /// ECDSA on P-521 with SHA-512.
@@ -32,22 +32,37 @@ choice! {
     }
 }
 
+choice! {
+    /// One way to verify ES256.
+    pub enum Es256Backend = "host, tables or library" {
+        /// As for the others.
+        Host = "host",
+        /// The filter's own with a table for each key, where that passed a self-test and the key has one, else as `host`.
+        Tables = "tables",
+        /// The filter's own without tables.
+        Library = "library",
+    }
+}
+
 pub(super) fn compile(written: Option<&CryptoConfig>) -> CryptoPolicy {
     let none = CryptoConfig::default();
     let w = written.unwrap_or(&none);
-    let backends = [
-        (Algorithm::Rs256, w.rs256),
-        (Algorithm::Rs384, w.rs384),
-        (Algorithm::Rs512, w.rs512),
-        (Algorithm::Es256, w.es256),
-        (Algorithm::Es384, w.es384),
-        (Algorithm::Es512, w.es512),
-    ];
     let by_host = |backend: Option<Backend>| backend.unwrap_or(Backend::Host) == Backend::Host;
+    let es256 = w.es256.unwrap_or(Es256Backend::Tables);
+    let backends = [
+        (Algorithm::Rs256, by_host(w.rs256)),
+        (Algorithm::Rs384, by_host(w.rs384)),
+        (Algorithm::Rs512, by_host(w.rs512)),
+        // For keys without a table, too.
+        (Algorithm::Es256, es256 != Es256Backend::Library),
+        (Algorithm::Es384, by_host(w.es384)),
+        (Algorithm::Es512, by_host(w.es512)),
+    ];
     CryptoPolicy {
         by_host: backends
             .into_iter()
-            .filter_map(|(algorithm, backend)| by_host(backend).then_some(algorithm))
+            .filter_map(|(algorithm, by_host)| by_host.then_some(algorithm))
             .collect(),
+        es256_tables: es256 == Es256Backend::Tables,
     }
 }

@@ -24,7 +24,7 @@ mod schema;
 
 use sha2::{Digest, Sha256};
 
-pub use self::crypto::{Backend, CryptoConfig};
+pub use self::crypto::{Backend, CryptoConfig, Es256Backend};
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
 pub use self::key_records::{Expiry, KeyList, KeyRateLimit, KeyRecord, KeyScope, Seconds};
 pub(crate) use self::key_records::{read_agent, read_record};

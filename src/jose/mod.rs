@@ -31,4 +31,6 @@ pub use self::limits::JoseLimits;
 pub use self::public_key::{Curve, KeyType, PublicKey, PublicKeyError};
 pub use self::thumbprint::Thumbprint;
 pub use self::verify::host::HostCheck;
-pub use self::verify::{BadSignature, RustVerifier, SignatureVerifier};
+pub use self::verify::{
+    BadSignature, Es256Tables, RustVerifier, SelfTestFailed, SignatureVerifier, TableLimits,
+};

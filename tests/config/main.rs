@@ -1093,6 +1093,11 @@ fn crypto() {
         by_host(json!({"rs256": "library", "es256": "host", "es512": "library"})),
         [Rs384, Rs512, Es256, Es384]
     );
+    let tables = |v: Value| policy(&with("crypto", v)).crypto.es256_tables;
+    assert!(tables(json!({})) && tables(json!({"es256": "tables", "rs256": "library"})));
+    assert!(!tables(json!({"es256": "host"})) && !tables(json!({"es256": "library"})));
+    // A key that has no table is the host's.
+    assert!(by_host(json!({"es256": "tables"})).contains(&Es256));
     let library = |name: &&str| ((*name).to_owned(), json!("library"));
     let all: serde_json::Map<String, Value> =
         ["rs256", "rs384", "rs512", "es256", "es384", "es512"]
@@ -1101,9 +1106,14 @@ fn crypto() {
             .collect();
     assert!(by_host(Value::Object(all)).is_empty());
     assert_eq!(
-        errors(&with("crypto", json!({"rs256": "rust", "es384": "hots"}))),
+        errors(&with(
+            "crypto",
+            json!({"rs256": "rust", "es384": "hots", "es256": "fast", "rs384": "tables"})
+        )),
         [
             "crypto.rs256: unknown value; must be one of host, library",
+            "crypto.rs384: unknown value; must be one of host, library",
+            "crypto.es256: unknown value; must be one of host, tables, library",
             "crypto.es384: unknown value; did you mean `host`?",
         ]
     );

@@ -19,15 +19,16 @@ TOKENS = """
 ## Tokens, through Envoy
 
 Each in an HTTP request through Envoy and the filter, one plugin configuration a group. The key set stands in the
-configuration (inline) or is fetched by a callout (remote). Signatures are verified by Envoy's own crypto where it offers the algorithm,
-and, in the last column, by the filter alone (`crypto`). Tokens without a `kid` are to be refused.
+configuration (inline) or is fetched by a callout (remote). Signatures are verified as the filter is shipped, ES256 by tables and the rest by
+Envoy's own crypto where it offers the algorithm, and, in the last column, by the filter's libraries alone (`crypto`). Tokens without a `kid` are to be refused.
 
 """
 
 RAW = """
 ## Signatures, tokens and key sets, without claims
 
-`examples/verify` calls the functions that the filter calls: natively, and as the WebAssembly that the filter is built to (wasm32-wasip1) in Node. What
+`examples/verify` calls the functions that the filter calls: natively, and as the WebAssembly that the filter is built to (wasm32-wasip1) in Node; an ES256 signature
+is judged with tables and without, and both have to say the same. What
 Envoy's crypto can verify (RSASSA-PKCS1-v1_5 and ECDSA) is also given to the filter's own use of it, in a real Envoy.
 
 """

@@ -107,8 +107,11 @@ impl Root {
         }
         self.sinks.clone_from(&policy.audit.sinks);
         let version = policy.version.clone();
-        let verifier = common.verifier.restricted_to(&policy.crypto.by_host);
-        let by_host = verifier.by_host();
+        let tables = common.es256_tables(&policy);
+        let verifier = common
+            .verifier
+            .restricted_to(&policy.crypto.by_host, tables);
+        let backends = verifier.backends();
         let verifier = Rc::new(verifier);
         match &mut self.auth {
             Some(auth) => {
@@ -139,7 +142,7 @@ impl Root {
         }
         common.metrics.increment(Id::ConfigLoaded);
         log::info(format_args!(
-            "configuration {version} is in force, loaded in {took} ms; signatures verified by the host: {by_host}"
+            "configuration {version} is in force, loaded in {took} ms; {backends}"
         ));
         true
     }

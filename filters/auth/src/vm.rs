@@ -5,7 +5,10 @@ use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use portcullis_core::Stores;
+use portcullis_core::jose::{Es256Tables, SelfTestFailed, TableLimits};
 use portcullis_core::keys::lease::Worker;
+use portcullis_core::metrics::Id;
+use portcullis_core::policy::Policy;
 use portcullis_core::reason::Code;
 use portcullis_host::abi::Action;
 use portcullis_host::contexts::{ById, Slot};
@@ -63,6 +66,8 @@ pub struct Common {
     pub stores: Rc<RefCell<Stores>>,
     /// What the host's own crypto is good for.
     pub verifier: HostVerifier,
+    /// The tables for ES256, once a configuration has wanted them; an error for good when they failed their self-test.
+    pub es256: Option<Result<Rc<Es256Tables>, SelfTestFailed>>,
     /// This worker's part in fetching once a process.
     pub shared: SharedFetch,
 }
@@ -82,7 +87,29 @@ impl Common {
             metrics: Metrics::default(),
             stores,
             verifier: HostVerifier::probe(kind),
+            es256: None,
             shared: SharedFetch::new(Worker(seed)),
+        }
+    }
+
+    /// The tables, if the policy has a use for them and they can be relied on. All configurations share them, and the first
+    /// that wants them waits for them to be made and tested.
+    pub fn es256_tables(&mut self, policy: &Policy) -> Option<Rc<Es256Tables>> {
+        if !policy.wants_es256_tables() {
+            return None;
+        }
+        let made = self
+            .es256
+            .get_or_insert_with(|| Es256Tables::new(TableLimits::DEFAULT).map(Rc::new));
+        match made {
+            Ok(tables) => Some(tables.clone()),
+            Err(failed) => {
+                self.metrics.increment(Id::CryptoSelfTestFailed);
+                log::error(format_args!(
+                    "{failed}; it is verified as with `crypto.es256: host`"
+                ));
+                None
+            }
         }
     }
 }
