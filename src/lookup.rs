@@ -375,6 +375,15 @@ impl Lookups {
         }
     }
 
+    /// A callout that was sent will not be answered, and not by the upstream's fault: another root context is to send it again.
+    pub(crate) fn give_up(&mut self, id: &LookupId) {
+        if let Some(pending) = self.pending.get_mut(id)
+            && pending.sent_at.take().is_some()
+        {
+            self.due.push_back(*id);
+        }
+    }
+
     fn fail(&mut self, id: &LookupId, failure: Failure, now: UnixTime, limits: &Limits) {
         let failures = self
             .pending

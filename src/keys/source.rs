@@ -309,6 +309,15 @@ impl KeySource {
         }
     }
 
+    /// The fetch ended with nobody's fault: whoever was at it is gone (its configuration was replaced, say). It is due again at once,
+    /// and who waits for it waits on.
+    pub fn give_up(&mut self) {
+        if matches!(self.fetch, Fetch::InFlight { .. } | Fetch::Elsewhere { .. }) {
+            self.fetch = Fetch::Idle;
+            self.refetch_wanted = true;
+        }
+    }
+
     /// What the callout brought. Returns how the attempt ended, `None` while it goes on.
     pub fn reply(
         &mut self,

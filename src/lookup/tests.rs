@@ -263,3 +263,23 @@ fn open_questions_and_answers_are_bounded() {
         assert!(w.lookups.len() <= 16);
     }
 }
+
+#[test]
+fn a_question_that_was_given_up_is_sent_again_and_counts_against_nobody() {
+    let mut world = World::new();
+    let id = world.ask("a").unwrap();
+    for _ in 0..10 {
+        assert_eq!(world.sent(), Some(id));
+        assert_eq!(world.sent(), None);
+        world.lookups.give_up(&id);
+        // Twice is once.
+        world.lookups.give_up(&id);
+        assert!(matches!(world.known(id), Known::Pending));
+    }
+    assert_eq!(world.sent(), Some(id));
+    assert!(world.status(id, 200));
+    assert!(matches!(world.known(id), Known::Found(_)));
+    world.lookups.give_up(&id);
+    assert_eq!(world.sent(), None);
+    assert!(world.ask("b").is_ok(), "the upstream is not spared");
+}

@@ -320,3 +320,48 @@ fn a_leaders_failure_is_everybodys() {
     assert_eq!(follower.resume(need), "keys_unavailable");
     follower.no_callout();
 }
+
+// Who fetched goes away
+
+#[test]
+fn a_fetch_that_was_given_up_is_no_failure_and_is_begun_again() {
+    let mut bench = Bench::new(&remote());
+    let need = bench.waits(&bearer(&token(json!({}))));
+    let call = bench.callout();
+    bench.auth.give_up(call.id);
+    assert!(!need.ready(&bench.auth, bench.now), "nothing has failed");
+    // And the next, which begins with the lease.
+    let again = bench.callout();
+    assert!(lease(&again).is_some());
+    bench.auth.give_up(again.id);
+    // Whoever answers now is not heard.
+    bench.respond(&call, 200, &[], &discovery());
+    bench.fail(&again);
+    bench.serve(&jwks(&["k1"]).to_string());
+    assert_eq!(bench.resume(need), "ok");
+}
+
+#[test]
+fn a_key_that_just_turned_up_is_fetched_though_the_first_try_was_given_up() {
+    let mut bench = served();
+    let need = bench.waits(&bearer(&token_with_kid("k2")));
+    let call = bench.callout();
+    bench.auth.give_up(call.id);
+    assert!(!need.ready(&bench.auth, bench.now));
+    bench.serve(&jwks(&["k1", "k2"]).to_string());
+    assert_eq!(bench.resume(need), "ok");
+}
+
+#[test]
+fn another_workers_fetch_that_was_given_up_is_no_failure_either() {
+    let mut bench = served();
+    let need = bench.waits(&bearer(&token_with_kid("k2")));
+    let call = bench.callout();
+    bench.auth.defer(call.id, bench.now + secs(10));
+    bench.no_callout();
+    let source = bench.auth.sources().remove(0).source;
+    bench.auth.peer_gave_up(&source);
+    assert!(!need.ready(&bench.auth, bench.now));
+    bench.serve(&jwks(&["k1", "k2"]).to_string());
+    assert_eq!(bench.resume(need), "ok");
+}
