@@ -174,7 +174,7 @@ impl KeySource {
         {
             return Keys::InForce(f.keys.clone());
         }
-        if self.failures > 0 && self.fetch == Fetch::Idle && now < self.retry_at {
+        if self.failures > 0 && self.fetch == Fetch::Idle && self.backs_off(now) {
             return Keys::Unavailable(self.retry_at);
         }
         Keys::Wait
@@ -199,12 +199,13 @@ impl KeySource {
             }
             return UnknownKid::Refuse;
         }
-        if self.failures > 0 && (waited || (self.fetch == Fetch::Idle && now < self.retry_at)) {
+        if self.failures > 0 && (waited || (self.fetch == Fetch::Idle && self.backs_off(now))) {
             return UnknownKid::Unavailable(self.retry_at.max(now));
         }
+        // A refetch in the future was before the clock was set back.
         let lately = self
             .refetched_at
-            .is_some_and(|at| now.since(at) < limits.unknown_kid_interval);
+            .is_some_and(|at| at <= now && now.since(at) < limits.unknown_kid_interval);
         if lately && self.unknown_kids.contains(kid) {
             return UnknownKid::Refuse;
         }
@@ -285,8 +286,14 @@ impl KeySource {
     }
 
     fn is_due(&self, now: UnixTime) -> bool {
-        now >= self.retry_at
-            && (self.refetch_wanted || self.in_force.as_ref().is_none_or(|f| now >= f.refresh_at))
+        // A set from the future was fetched before the clock was set back, and its refresh may be hours away.
+        let stale = |f: &InForce| now >= f.refresh_at || now < f.fetched_at;
+        !self.backs_off(now) && (self.refetch_wanted || self.in_force.as_ref().is_none_or(stale))
+    }
+
+    /// Whether the next attempt has to wait. A time further ahead than any backoff was set before the clock was set back.
+    fn backs_off(&self, now: UnixTime) -> bool {
+        now < self.retry_at && self.retry_at <= now + BACKOFF_MAX
     }
 
     /// When [`Self::poll`] may have something to say next.

@@ -365,3 +365,47 @@ fn another_workers_fetch_that_was_given_up_is_no_failure_either() {
     bench.serve(&jwks(&["k1", "k2"]).to_string());
     assert_eq!(bench.resume(need), "ok");
 }
+
+// A clock that was wrong
+
+#[test]
+fn a_clock_that_is_set_back_does_not_put_off_the_refresh() {
+    let mut bench = served();
+    let right = bench.now;
+    bench.pass(secs(86_400));
+    bench.serve(&jwks(&["k1"]).to_string());
+    bench.no_callout();
+    bench.now = right + secs(1);
+    let call = bench.callout();
+    bench.respond(&call, 200, &[], &jwks(&["k1", "k2"]).to_string());
+    bench.no_callout();
+    assert_eq!(bench.with_token(&token_with_kid("k2")), "ok");
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_put_off_the_next_try() {
+    let mut bench = Bench::new(&remote());
+    let right = bench.now;
+    bench.pass(secs(86_400));
+    let call = bench.callout();
+    bench.fail(&call);
+    bench.now = right;
+    let need = bench.waits(&bearer(&token(json!({}))));
+    bench.serve(&jwks(&["k1"]).to_string());
+    assert_eq!(bench.resume(need), "ok");
+}
+
+#[test]
+fn a_clock_that_is_set_back_does_not_put_off_new_keys() {
+    let mut bench = served();
+    let right = bench.now;
+    bench.pass(secs(1800));
+    let need = bench.waits(&bearer(&token_with_kid("nobodys")));
+    bench.serve(&jwks(&["k1"]).to_string());
+    assert_eq!(bench.resume(need), "unknown_kid");
+    bench.now = right + secs(1);
+    // It is due anyway; that fetch counts as the one that may bring the key.
+    let need = bench.waits(&bearer(&token_with_kid("k2")));
+    bench.serve(&jwks(&["k1", "k2"]).to_string());
+    assert_eq!(bench.resume(need), "ok");
+}
