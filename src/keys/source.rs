@@ -25,8 +25,9 @@ use crate::time::UnixTime;
 
 /// The first wait after a failed fetch; doubles with each further failure.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
-/// The longest wait: an issuer that comes back is noticed within a minute.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest wait: an issuer that comes back is noticed within seconds, because callers with a key that is new are refused until
+/// then; one request in ten seconds from each proxy is nothing to an issuer that is down.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// `jwks_uri` is asked for anew after this, and after any failed fetch.
 const DISCOVERY_TTL: Duration = Duration::from_secs(24 * 3600);
 
@@ -211,6 +212,11 @@ impl KeySource {
         }
         if self.fetch != Fetch::Idle || self.refetch_wanted {
             return UnknownKid::Wait;
+        }
+        if lately && self.failures > 0 {
+            // It could not be asked and is not asked again so soon; nobody knows whether it has such a key.
+            let next = self.refetched_at.unwrap_or(now) + limits.unknown_kid_interval;
+            return UnknownKid::Unavailable(next);
         }
         if lately {
             return UnknownKid::Refuse;
