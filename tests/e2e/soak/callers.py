@@ -53,7 +53,7 @@ class Callers:
 
     def _issued(self, name, sub, **more):
         issuer = getattr(self._w, name)
-        return issuer.token(self._w.signing_key(name), sub=sub, **more)
+        return issuer.token(issuer.signing_key(), sub=sub, **more)
 
     # Good ones
 
@@ -124,7 +124,7 @@ class Callers:
 
     def impostor(self):
         key = Key.__new__(Key)
-        key.__dict__.update(STRANGER.__dict__, kid=self._w.signing_key("one").kid)
+        key.__dict__.update(STRANGER.__dict__, kid=self._w.one.signing_key().kid)
         return Ask("another key under a known kid", bearer(self._w.one.token(key)))
 
     def unknown_kid(self):

@@ -9,6 +9,7 @@ from collections import Counter
 
 from harness.http1 import Connection
 from harness.load import Load
+from harness.tokens import Key
 
 from .callers import Callers
 from .world import IN_FORCE_SECONDS, RECOVERY_SECONDS, World
@@ -180,16 +181,13 @@ class Soak:
             self.reloads += 1
 
     def _rotate(self, source):
-        from harness.tokens import Key
-
-        while not self._over.wait(source.uniform(15, 30)):
+        while not self._over.wait(source.uniform(10, 20)):
             name = source.choice(["one", "two"])
             issuer = getattr(self.world, name)
-            if self.world.signing_key(name) is not issuer.keys[-1]:
-                continue  # the last one is not known to the proxy yet
+            if not issuer.settled():
+                continue
             key = Key(f"{name}-{self.rotations + 1}", issuer.keys[-1].alg)
             issuer.keys = [issuer.keys[-1], key]
-            self.world.published_at[name] = time.monotonic()
             self.rotations += 1
 
     # Watching
@@ -201,7 +199,7 @@ class Soak:
             if load is None or load.exit_code is not None:
                 self._http2 += [load.report()] if load else []
                 number += 1
-                token = self.world.one.token(self.world.signing_key("one"), sub="agent-http2", ttl=600)
+                token = self.world.one.token(self.world.one.signing_key(), sub="agent-http2", ttl=600)
                 load = Load(envoy.port, self.folder / f"h2load-{number % 2}.log", requests=HTTP2_RATE * 8, clients=4, rate=HTTP2_RATE,
                             target="/rest/fast", headers=[("authorization", f"Bearer {token}")], http1=False)
             if envoy.exit_code is not None:
