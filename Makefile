@@ -17,6 +17,8 @@ FUZZ_SECONDS ?= 60
 FUZZ_SMOKE_SECONDS ?= 8
 COUNT ?= 10000000
 SEED ?= 1
+MINUTES ?= 3
+SOAK_REPORT ?= docs/soak.md
 
 headline = @printf '\n\033[1m── %s ──\033[0m\n' '$(1)'
 
@@ -37,8 +39,9 @@ demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and end
 	@$(PYTHON) demo/run.py $(if $(ONCE),--once)
 
 .PHONY: test
-test: setup ## everything: lint, native, Node, the module, end to end, conformance, a little fuzzing
+test: setup ## everything: lint, native, Node, the module, end to end, conformance, a short soak, a little fuzzing
 	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-e2e test-conformance
+	@$(MAKE) --no-print-directory soak MINUTES=3 SOAK_REPORT=target/soak.md
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
 
@@ -119,6 +122,17 @@ attacks-page: setup ## docs/attacks.md from the corpus of attacks
 bench: build ## against Envoy's own filters, under 15 minutes; writes docs/performance.md (BENCH_WORKLOADS=repeated,chain)
 	@scripts/build-noop
 	$(PYTHON) benches/run
+	$(PYTHON) benches/reload.py
+
+.PHONY: soak
+soak: build ## good and hostile callers, outages and reloads for MINUTES (3), seeded (SEED=…); the report goes to docs/soak.md
+	$(call headline,soak)
+	cd tests/e2e && ../../$(PYTHON) -m soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) --report $(abspath $(SOAK_REPORT))
+
+.PHONY: floods
+floods: build ## unknown keys for a minute and a million distinct tokens (about half an hour)
+	$(call headline,floods)
+	PORTCULLIS_FLOOD_SECONDS=60 PORTCULLIS_TOKENS=1000000 $(PYTHON) -m pytest tests/e2e/test_floods.py -q -s
 
 .PHONY: bench-scale
 bench-scale: build ## cost as work grows, about 15 minutes; writes docs/performance.md (BENCH_WORKLOADS=globs,jwks)

@@ -463,6 +463,24 @@ impl Authenticator {
         true
     }
 
+    /// A callout will not be answered because this root context goes away. What it was for stays wanted: the next root context
+    /// that polls sends it anew, and nothing counts as failed.
+    pub fn give_up(&mut self, id: CalloutId) {
+        let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) else {
+            return;
+        };
+        let (_, awaited) = self.in_flight.swap_remove(place);
+        let mut stores = self.stores.borrow_mut();
+        match awaited {
+            Awaited::Lookup(id) => stores.lookups.give_up(&id),
+            Awaited::Keys(source) => {
+                if let Some(source) = stores.keys.get_mut(source) {
+                    source.give_up();
+                }
+            }
+        }
+    }
+
     /// Another worker has the lease of this fetch until then.
     pub fn defer(&mut self, id: CalloutId, until: UnixTime) {
         if let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) {
@@ -511,6 +529,11 @@ impl Authenticator {
     /// The worker that was fetching for this one has failed.
     pub fn peer_failed(&mut self, source: &str, retry_at: UnixTime, _now: UnixTime) {
         self.with_source(source, |s| s.peer_failed(retry_at));
+    }
+
+    /// The worker that was fetching for this one does so no longer, and nothing is known against the issuer.
+    pub fn peer_gave_up(&mut self, source: &str) {
+        self.with_source(source, crate::keys::source::KeySource::give_up);
     }
 
     fn with_source<T>(

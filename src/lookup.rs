@@ -258,7 +258,8 @@ impl Lookups {
         let Some(Remembered { outcome, at, until }) = remembered else {
             return Known::Nothing;
         };
-        if now >= until && waited_since.is_none_or(|since| at < since) {
+        // An answer from the future is from before the clock was set back, and is good for nobody knows how long.
+        if (now >= until || now < at) && waited_since.is_none_or(|since| at < since) {
             return Known::Nothing;
         }
         match outcome {
@@ -299,7 +300,9 @@ impl Lookups {
             && breaker.failures >= FAILURES_TO_OPEN
         {
             // One try at a time, and that one is not brought forward by others.
-            if breaker.probing || now < breaker.retry_at {
+            // Further ahead than any backoff: the clock was set back.
+            let spared = now < breaker.retry_at && breaker.retry_at <= now + MAX_BACKOFF;
+            if breaker.probing || spared {
                 return Err(NotAsked::Spared(breaker.retry_at.max(now + FIRST_BACKOFF)));
             }
             breaker.probing = true;
@@ -372,6 +375,15 @@ impl Lookups {
                 self.fail(id, failure, now, limits);
                 false
             }
+        }
+    }
+
+    /// A callout that was sent will not be answered, and not by the upstream's fault: another root context is to send it again.
+    pub(crate) fn give_up(&mut self, id: &LookupId) {
+        if let Some(pending) = self.pending.get_mut(id)
+            && pending.sent_at.take().is_some()
+        {
+            self.due.push_back(*id);
         }
     }
 

@@ -25,8 +25,9 @@ use crate::time::UnixTime;
 
 /// The first wait after a failed fetch; doubles with each further failure.
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
-/// The longest wait: an issuer that comes back is noticed within a minute.
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// The longest wait: an issuer that comes back is noticed within seconds, because callers with a key that is new are refused until
+/// then; one request in ten seconds from each proxy is nothing to an issuer that is down.
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// `jwks_uri` is asked for anew after this, and after any failed fetch.
 const DISCOVERY_TTL: Duration = Duration::from_secs(24 * 3600);
 
@@ -174,7 +175,7 @@ impl KeySource {
         {
             return Keys::InForce(f.keys.clone());
         }
-        if self.failures > 0 && self.fetch == Fetch::Idle && now < self.retry_at {
+        if self.failures > 0 && self.fetch == Fetch::Idle && self.backs_off(now) {
             return Keys::Unavailable(self.retry_at);
         }
         Keys::Wait
@@ -199,17 +200,23 @@ impl KeySource {
             }
             return UnknownKid::Refuse;
         }
-        if self.failures > 0 && (waited || (self.fetch == Fetch::Idle && now < self.retry_at)) {
+        if self.failures > 0 && (waited || (self.fetch == Fetch::Idle && self.backs_off(now))) {
             return UnknownKid::Unavailable(self.retry_at.max(now));
         }
+        // A refetch in the future was before the clock was set back.
         let lately = self
             .refetched_at
-            .is_some_and(|at| now.since(at) < limits.unknown_kid_interval);
+            .is_some_and(|at| at <= now && now.since(at) < limits.unknown_kid_interval);
         if lately && self.unknown_kids.contains(kid) {
             return UnknownKid::Refuse;
         }
         if self.fetch != Fetch::Idle || self.refetch_wanted {
             return UnknownKid::Wait;
+        }
+        if lately && self.failures > 0 {
+            // It could not be asked and is not asked again so soon; nobody knows whether it has such a key.
+            let next = self.refetched_at.unwrap_or(now) + limits.unknown_kid_interval;
+            return UnknownKid::Unavailable(next);
         }
         if lately {
             return UnknownKid::Refuse;
@@ -285,8 +292,14 @@ impl KeySource {
     }
 
     fn is_due(&self, now: UnixTime) -> bool {
-        now >= self.retry_at
-            && (self.refetch_wanted || self.in_force.as_ref().is_none_or(|f| now >= f.refresh_at))
+        // A set from the future was fetched before the clock was set back, and its refresh may be hours away.
+        let stale = |f: &InForce| now >= f.refresh_at || now < f.fetched_at;
+        !self.backs_off(now) && (self.refetch_wanted || self.in_force.as_ref().is_none_or(stale))
+    }
+
+    /// Whether the next attempt has to wait. A time further ahead than any backoff was set before the clock was set back.
+    fn backs_off(&self, now: UnixTime) -> bool {
+        now < self.retry_at && self.retry_at <= now + BACKOFF_MAX
     }
 
     /// When [`Self::poll`] may have something to say next.
@@ -306,6 +319,15 @@ impl KeySource {
     pub fn defer(&mut self, until: UnixTime) {
         if matches!(self.fetch, Fetch::InFlight { .. }) {
             self.fetch = Fetch::Elsewhere { until };
+        }
+    }
+
+    /// The fetch ended with nobody's fault: whoever was at it is gone (its configuration was replaced, say). It is due again at once,
+    /// and who waits for it waits on.
+    pub fn give_up(&mut self) {
+        if matches!(self.fetch, Fetch::InFlight { .. } | Fetch::Elsewhere { .. }) {
+            self.fetch = Fetch::Idle;
+            self.refetch_wanted = true;
         }
     }
 

@@ -263,3 +263,47 @@ fn open_questions_and_answers_are_bounded() {
         assert!(w.lookups.len() <= 16);
     }
 }
+
+#[test]
+fn a_question_that_was_given_up_is_sent_again_and_counts_against_nobody() {
+    let mut world = World::new();
+    let id = world.ask("a").unwrap();
+    for _ in 0..10 {
+        assert_eq!(world.sent(), Some(id));
+        assert_eq!(world.sent(), None);
+        world.lookups.give_up(&id);
+        // Twice is once.
+        world.lookups.give_up(&id);
+        assert!(matches!(world.known(id), Known::Pending));
+    }
+    assert_eq!(world.sent(), Some(id));
+    assert!(world.status(id, 200));
+    assert!(matches!(world.known(id), Known::Found(_)));
+    world.lookups.give_up(&id);
+    assert_eq!(world.sent(), None);
+    assert!(world.ask("b").is_ok(), "the upstream is not spared");
+}
+
+#[test]
+fn after_the_clock_was_set_back_answers_and_failures_from_the_future_do_not_count() {
+    let mut world = World::new();
+    let right = world.now;
+    world.pass(Duration::from_secs(86_400));
+    let id = world.ask("a").unwrap();
+    world.sent();
+    world.status(id, 200);
+    let failed = world.ask("b").unwrap();
+    world.sent();
+    world.status(failed, 500);
+    assert!(matches!(world.known(id), Known::Found(_)));
+    for n in 0..u64::from(FAILURES_TO_OPEN) {
+        let other = world.ask(&format!("c{n}")).unwrap();
+        world.sent();
+        world.unreachable(other);
+    }
+    assert!(matches!(world.ask("d"), Err(NotAsked::Spared(_))));
+    world.now = right;
+    assert!(matches!(world.known(id), Known::Nothing));
+    assert!(matches!(world.known(failed), Known::Nothing));
+    assert!(world.ask("d").is_ok());
+}

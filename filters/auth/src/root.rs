@@ -207,8 +207,7 @@ impl Root {
                     }
                 }
                 Look::Failed(retry_at) => auth.peer_failed(source, retry_at, now),
-                // Due again at once.
-                Look::Begin => auth.peer_failed(source, now, now),
+                Look::Begin => auth.peer_gave_up(source),
             }
         }
     }
@@ -305,7 +304,8 @@ impl Root {
         request::resume_ready(common, self, None, now);
     }
 
-    /// The configuration goes away: its fetches end here, so that another's may begin.
+    /// The configuration goes away, and the host forgets its callouts. What they were for is another's to ask now: a request under
+    /// the next configuration may wait for it, and must not be told that the issuer is out of reach.
     pub fn close(&mut self, common: &mut Common) {
         let Ok(now) = hostcalls::now() else { return };
         let Some(auth) = &mut self.auth else { return };
@@ -313,11 +313,7 @@ impl Root {
             if let Purpose::Keys { source, .. } = &sent.purpose {
                 common.shared.end(source, Ended::GivenUp, &[], now);
             }
-            auth.reply(
-                sent.id,
-                CalloutReply::Failed(CalloutFailure::NoResponse),
-                now,
-            );
+            auth.give_up(sent.id);
         }
     }
 

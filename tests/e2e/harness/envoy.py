@@ -14,6 +14,20 @@ from .wait import eventually
 _TRAP = re.compile(r"\] Function: \w+ failed: |Wasm VM failed(?! Failed to configure)|Failed to (load|initialize) Wasm", re.IGNORECASE)
 
 
+def listening_port(admin_file):
+    """Where an Envoy's only listener is, or None while it is not yet ready."""
+    try:
+        admin = Path(admin_file).read_text().strip()
+        with urllib.request.urlopen(f"http://{admin}/ready", timeout=5) as answer:
+            if not admin or answer.status != 200:
+                return None
+        with urllib.request.urlopen(f"http://{admin}/listeners?format=json", timeout=10) as answer:
+            (listener,) = json.load(answer)["listener_statuses"]
+        return listener["local_address"]["socket_address"]["port_value"]
+    except (OSError, ValueError):
+        return None
+
+
 class EnvoyRefused(Exception):
     """Envoy ended instead of starting; the message is its log."""
 
@@ -100,6 +114,11 @@ class Envoy(Process):
         counters = {n: v for n, v in found.items() if v and not n.startswith("wasmcustom.")}
         lines = [line for line in self.log().splitlines() if _TRAP.search(line)]
         return {**counters, **({"log": lines} if lines else {})}
+
+    def memory_kib(self):
+        """Resident memory of the process, as the kernel counts it."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.M)[1])
 
     # Audit
 

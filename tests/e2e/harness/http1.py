@@ -77,6 +77,15 @@ class Connection:
         body = response.read()
         return Response(response.status, list(response.headers.raw_items()), body)
 
+    def read_until(self, mark):
+        """Lines as they come, up to one that has `mark` in it."""
+        seen = b""
+        while mark not in seen:
+            line = self._reader.readline()
+            assert line, f"the connection ended before {mark}: {seen}"
+            seen += line
+        return seen
+
     def request(self, method="GET", target="/", headers=(), body=b"", host="agents.test"):
         self.send(encode(method, target, headers, body, host))
         return self.receive(method)

@@ -1,7 +1,10 @@
 """A loopback HTTP server that can be killed and brought back on the same port."""
 
+import functools
 import socket
+import ssl
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
@@ -9,13 +12,23 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     # Another process may hold the port in TIME_WAIT only; see LoopbackServer.stop.
     allow_reuse_address = True
+    # Tests open dozens of connections at once; five is the default.
+    request_queue_size = 128
 
     def __init__(self, sock, handler):
         super().__init__(sock.getsockname(), handler, bind_and_activate=False)
         self.socket.close()
         self.socket = sock
         self.live = set()
+        self.tls = None
         self.server_activate()
+
+    def get_request(self):
+        connection, address = super().get_request()
+        if self.tls:
+            # The handshake is the handler's thread's: a peer that hesitates holds up nobody else.
+            connection = self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return connection, address
 
     def process_request(self, request, client_address):
         self.live.add(request)
@@ -30,6 +43,13 @@ class _Server(ThreadingHTTPServer):
         pass
 
 
+@functools.cache
+def _ten_megabytes():
+    body = b'{"keys":[' + b'{"kty":"RSA","kid":"x","n":"AQAB","e":"AQAB"},' * 230_000 + b"{}]}"
+    assert len(body) > 10_000_000
+    return body
+
+
 class LoopbackServer:
     """Subclasses set `handler`, a `BaseHTTPRequestHandler` class whose instances find us as `self.server.owner`.
 
@@ -38,6 +58,11 @@ class LoopbackServer:
     """
 
     handler = BaseHTTPRequestHandler
+    # None, or what every request meets with in place of the truth, see `QuietHandler.parse_request`.
+    fault = None
+    # Seconds that a `slow` answer takes.
+    slowness = 2.0
+    _tls = None
 
     def __init__(self, *, listening=True):
         self._bound = self._bind(0)
@@ -54,11 +79,20 @@ class LoopbackServer:
         sock.bind(("127.0.0.1", port))
         return sock
 
+    def speak_tls(self, certificate):
+        """From the next connection on; open ones are cut. `certificate` is a PEM file of key and certificate."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        self.stop()
+        self._tls = context
+        self.start()
+
     def start(self):
         """Listens again, on the port it has always had."""
         if self._server is None:
             self._server = _Server(self._bound, self.handler)
             self._server.owner = self
+            self._server.tls = self._tls
             self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
             self._thread.start()
 
@@ -95,6 +129,37 @@ class QuietHandler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+    def parse_request(self):
+        """Reads a request's head; plays the server's `fault` in place of an answer:
+
+          slow      the truth, `slowness` seconds late
+          500, 429  that status
+          html      200 and a page
+          10 MB     200 and ten megabytes of JSON
+          hangup    the connection ends without an answer
+        """
+        if not super().parse_request():
+            return False
+        owner = self.server.owner
+        fault = getattr(owner, "fault", None)
+        if fault is None:
+            return True
+        if fault == "slow":
+            time.sleep(owner.slowness)
+            return True
+        if fault == "hangup":
+            self.close_connection = True
+            return False
+        # Whatever it had to say: the connection is for the next one.
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        if fault == "html":
+            self.answer(200, b"<!doctype html><title>Welcome</title>Please sign in", [("Content-Type", "text/html")])
+        elif fault == "10 MB":
+            self.answer(200, _ten_megabytes(), [("Content-Type", "application/json")])
+        else:
+            self.answer(int(fault), b"out of order")
+        return False
 
     def answer(self, status, body=b"", headers=()):
         self.send_response(status)

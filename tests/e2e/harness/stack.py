@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 from .bootstrap import Bootstrap
 from .envoy import Envoy
@@ -68,8 +69,7 @@ class Stack:
             self.envoy.stop()
             self.upstream.close()
         assert not failures, f"the filter's VM was lost: {failures}\n{self.envoy.log()}"
-        ids = [e["correlation_id"] for e in lines]
-        twice = {i for i in ids if ids.count(i) > 1}
+        twice = [i for i, n in Counter(e["correlation_id"] for e in lines).items() if n > 1]
         assert not twice, f"more than one audit event for {twice}"
 
     # Sending

@@ -27,6 +27,8 @@ class Key:
         self.alg = alg
         self._jwk = jwk.JWK.generate(kid=kid, alg=alg, use="sig", **_KEY_KINDS[alg])
         self._pem = self._jwk.export_to_pem(private_key=True, password=None)
+        # Read once: OpenSSL checks an RSA key each time, which takes longer than signing.
+        self._private = serialization.load_pem_private_key(self._pem, None)
 
     def public_jwk(self):
         """The public half, as it stands in a JWKS."""
@@ -36,13 +38,16 @@ class Key:
         return self._jwk.export_to_pem()
 
     def private_key(self):
-        return serialization.load_pem_private_key(self._pem, None)
+        return self._private
+
+    def private_pem(self):
+        return self._pem
 
     def sign(self, claims, **header):
         """A compact JWS over `claims`; `header` members are added, and removed when None."""
         fields = {"kid": self.kid, **header}
         fields = {k: v for k, v in fields.items() if v is not None}
-        return jwt.encode(claims, self._pem, algorithm=self.alg, headers=fields)
+        return jwt.encode(claims, self._private, algorithm=self.alg, headers=fields)
 
     def sign_raw(self, header, payload):
         """A compact JWS over exactly these bytes of header and payload, whatever they say."""

@@ -1,0 +1,34 @@
+"""The report of a soak, in Markdown."""
+
+
+def page(facts):
+    """The whole page."""
+    early, late, most = facts["memory"]
+    refused = sum(n for c in facts["hostile"].values() for s, n in c.items())
+    # Carol is hostile while the policy is against her; what became of her is judged request by request.
+    excused = sum(n for k, c in facts["good"].items() if k != "carol" for s, n in c.items() if s != 200)
+    rows = [
+        ("length", f"{facts['seconds'] / 60:.1f} minutes, seed {facts['seed']}"),
+        ("requests", f"{facts['requests']} by {facts['clients']} HTTP/1.1 clients ({facts['requests'] / facts['seconds']:.0f}/s), "
+                     f"{facts['http2']} by HTTP/2 clients, and {facts['leavers']} callers who hung up in the middle"),
+        ("good ones answered", f"p50 {facts['p50_ms']:.1f} ms, p99 {facts['p99_ms']:.0f} ms, questions to STS and verifier included"),
+        ("reloads", f"{facts['reloads']}, and {facts['refused_reloads']} refused ones"),
+        ("outages", f"{sum(facts['outages'].values())} of issuers, STS and verifier; {facts['rotations']} key rotations"),
+        ("hostile requests that reached the agent", f"0 of {refused}" if not facts["violations"] else "see below"),
+        ("good requests refused without an outage to blame", "0" if not facts["violations"] else "see below"),
+        ("good requests answered 503 during an outage or its backoff", f"{excused} (questions to STS or the verifier; none for keys)"),
+        ("requests with exactly one audit event", f"{facts['audited']} of {facts['audited']}" if not facts["violations"] else "see below"),
+        ("VM failures", "0" if not facts["violations"] else "see below"),
+        ("resident memory after a third, at the end, at most",
+         f"{early / 1024:.0f}, {late / 1024:.0f}, {most / 1024:.0f} MiB" if early else f"at most {most / 1024:.0f} MiB"),
+    ]
+    lines = ["# The last soak", "", "Made by `make soak MINUTES=…`; [operations.md](operations.md) says what it does.", "", "| | |", "|---|---|"]
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    lines += ["", "| caller | answers |", "|---|---|"]
+    for kinds in (facts["good"], facts["hostile"]):
+        for kind, statuses in sorted(kinds.items()):
+            answers = ", ".join(f"{n} × {status}" for status, n in sorted(statuses.items()))
+            lines.append(f"| {kind} | {answers} |")
+    if facts["violations"]:
+        lines += ["", "**Violations**", "", *[f"- {v}" for v in facts["violations"]]]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,284 @@
+"""The run: callers at a steady rate, chaos beside them, and the invariants, judged as it goes."""
+
+import json
+import random
+import statistics
+import threading
+import time
+from collections import Counter
+
+from harness.http1 import Connection
+from harness.load import Load
+from harness.tokens import Key
+
+from .callers import Callers
+from .world import IN_FORCE_SECONDS, RECOVERY_SECONDS, World
+
+FAULTS = ["down", "slow", "hangup", "500", "html", "10 MB"]
+REFUSALS = {400, 401, 403, 429, 503}
+# How long an audit event may take to be in its file.
+AUDIT_SECONDS = 10.0
+HTTP2_RATE = 100
+
+
+class Soak:
+    """One soak; `run` returns the report's facts, `violations` is empty if all went well."""
+
+    def __init__(self, folder, *, minutes, seed, rate, clients):
+        self.folder, self.seconds, self.seed, self.rate, self.clients = folder, minutes * 60, seed, rate, clients
+        self.violations, self.outcomes, self.latencies = [], {}, []
+        self.reloads, self.refused_reloads, self.outages, self.rotations, self.leavers = 0, 0, Counter(), 0, 0
+        self._answered, self._events, self._lock, self._over = {}, Counter(), threading.Lock(), threading.Event()
+        self._http2, self._memory = [], []
+
+    def violation(self, what):
+        """Says so at once and ends the run."""
+        with self._lock:
+            self.violations.append(f"after {time.monotonic() - self._began:.0f} s: {what}")
+        print(f"VIOLATION {self.violations[-1]}", flush=True)
+        self._over.set()
+
+    def run(self):
+        self._began = time.monotonic()
+        self.world = World(self.folder, self.violation)
+        try:
+            self._began = time.monotonic()
+            self._end = self._began + self.seconds
+            self._settle()
+            threads = [threading.Thread(target=self._guarded, args=job, daemon=True) for job in self._jobs()]
+            for thread in threads:
+                thread.start()
+            self._attend()
+            for thread in threads:
+                thread.join(60)
+            took = time.monotonic() - self._began
+            self._last_look()
+            return self._facts(took)
+        finally:
+            self.world.close()
+
+    def _jobs(self):
+        # Each has a source of its own, so that the seed says what each does, whatever the others do meanwhile.
+        for n in range(self.clients):
+            yield self._call, random.Random(f"{self.seed} caller {n}"), n
+        yield self._break_peers, random.Random(f"{self.seed} peers")
+        yield self._change_policies, random.Random(f"{self.seed} policies")
+        yield self._rotate, random.Random(f"{self.seed} keys")
+        yield self._leave, random.Random(f"{self.seed} leavers")
+        yield (self._read_audit,)
+
+    def _guarded(self, job, *arguments):
+        try:
+            job(*arguments)
+        except Exception as error:  # of the soak itself, or a connection that the proxy cut: neither may pass unseen
+            self.violation(f"{job.__name__}: {error!r}")
+
+    def _settle(self):
+        callers = Callers(self.world, random.Random(0), "settle")
+        for kind in ("member", "newcomer", "aws", "opaque", "key"):
+            while self._one(Connection(self.world.stack.envoy.port), getattr(callers, kind)())[0] != 200:
+                if time.monotonic() - self._began > 60:
+                    raise AssertionError(f"{kind} does not get in")
+                time.sleep(0.1)
+        # From here on nothing is excused.
+        self.outcomes.clear()
+        self.latencies.clear()
+
+    # Callers
+
+    def _call(self, source, number):
+        callers, pace = Callers(self.world, source, f"c{number}"), self.clients / self.rate
+        connection, due = Connection(self.world.stack.envoy.port), time.monotonic()
+        while not self._over.wait(max(0, due - time.monotonic())):
+            due += pace
+            if source.random() < 0.02:
+                connection.close()
+                connection = Connection(self.world.stack.envoy.port)
+            ask = callers.next()
+            status, began, ended, close = self._one(connection, ask)
+            if close:
+                connection.close()
+                connection = Connection(self.world.stack.envoy.port)
+            self._judge(ask, status, began, ended)
+        connection.close()
+
+    def _one(self, connection, ask):
+        began = time.monotonic()
+        response = connection.request(ask.method, ask.target, ask.headers, ask.body)
+        ended = time.monotonic()
+        with self._lock:
+            # Envoy itself answers what it does not route (400); no filter has seen that.
+            if response.status != 400:
+                self._answered[response.header("x-request-id")] = ended
+            self.outcomes.setdefault(ask.kind, Counter())[response.status] += 1
+            if ask.verdict == "good":
+                self.latencies.append(ended - began)
+        return response.status, began, ended, response.header("connection") == "close"
+
+    def _judge(self, ask, status, began, ended):
+        world = self.world
+        if ask.verdict == "hostile":
+            if status not in REFUSALS:
+                self.violation(f"hostile {ask.kind} was answered {status}")
+            return
+        if ask.verdict == "unknown" or (ask.verdict == "carol" and world.carol_denied.touches(began, ended)):
+            return
+        if status == 200:
+            return
+        # Key sets serve on through their grace of an hour; only questions about one credential need their peer there and then.
+        excused = status == 503 and ask.asks and world.broken[ask.asks].touches(began - RECOVERY_SECONDS, ended)
+        if not excused:
+            self.violation(f"good {ask.kind} was answered {status}")
+
+    def _leave(self, source):
+        """Who hangs up in the middle, now and then while somebody is asked about them."""
+        callers = Callers(self.world, source, "leaver")
+        while not self._over.wait(source.uniform(0.1, 0.8)):
+            ask = source.choice([callers.opaque, callers.aws, callers.unknown_kid, callers.member])()
+            with Connection(self.world.stack.envoy.port) as connection:
+                lines = [f"{n}: {v}" for n, v in ask.headers]
+                connection.send("\r\n".join(["POST /rest/orders HTTP/1.1", "Host: h", "Content-Length: 99", *lines, "", "half"]).encode())
+                time.sleep(source.choice([0, 0.02, 0.3]))
+            self.leavers += 1
+
+    # Chaos
+
+    def _break_peers(self, source):
+        while not self._over.wait(source.uniform(1, 5)):
+            name, how = source.choice(sorted(self.world.peers)), source.choice(FAULTS)
+            peer = self.world.peers[name]
+            self.world.broken[name].begin()
+            self.outages[f"{name} {how}"] += 1
+            peer.slowness = 1.5
+            if how == "down":
+                peer.stop()
+            else:
+                peer.fault = how
+            self._over.wait(source.uniform(1, 6))
+            peer.fault = None
+            peer.start()
+            self.world.broken[name].end()
+
+    def _change_policies(self, source):
+        allowed = True
+        world = self.world
+        while not self._over.wait(source.uniform(0.3, 4)):
+            if source.random() < 0.2:
+                bad = world.with_carol(True, "bad")
+                bad["auth"]["providers"][0]["settings"]["allowed_subjectss"] = ["*"]
+                world.policies.publish(source.choice(["{", "{}", bad]))
+                self.refused_reloads += 1
+                continue
+            before, allowed = allowed, source.random() < 0.5
+            if before and not allowed:
+                world.policies.publish(world.with_carol(False, self.reloads))
+                world.carol_denied.begin()
+            elif allowed and not before:
+                world.carol_denied.end()
+                world.policies.publish(world.with_carol(True, self.reloads))
+            else:
+                world.policies.publish(world.with_carol(allowed, self.reloads))
+            self.reloads += 1
+
+    def _rotate(self, source):
+        while not self._over.wait(source.uniform(10, 20)):
+            name = source.choice(["one", "two"])
+            issuer = getattr(self.world, name)
+            if not issuer.settled():
+                continue
+            key = Key(f"{name}-{self.rotations + 1}", issuer.keys[-1].alg)
+            issuer.keys = [issuer.keys[-1], key]
+            self.rotations += 1
+
+    # Watching
+
+    def _attend(self):
+        """What only the main thread may do: start and end processes."""
+        envoy, number, load = self.world.stack.envoy, 0, None
+        while not self._over.wait(0.5) and time.monotonic() < self._end:
+            if load is None or load.exit_code is not None:
+                self._http2 += [load.report()] if load else []
+                number += 1
+                token = self.world.one.token(self.world.one.signing_key(), sub="agent-http2", ttl=600)
+                load = Load(envoy.port, self.folder / f"h2load-{number % 2}.log", requests=HTTP2_RATE * 8, clients=4, rate=HTTP2_RATE,
+                            target="/rest/fast", headers=[("authorization", f"Bearer {token}")], http1=False)
+            if envoy.exit_code is not None:
+                self.violation(f"Envoy ended with {envoy.exit_code}: {envoy.log()[-2000:]}")
+                break
+            self._memory.append((time.monotonic() - self._began, envoy.memory_kib()))
+            if failures := envoy.vm_failures():
+                self.violation(f"the VM was lost: {failures}")
+            self._audited(time.monotonic() - AUDIT_SECONDS)
+        self._over.set()
+        if load:
+            self._http2.append(load.report())
+        for report in self._http2:
+            if report.failed or report.by_class["2xx"] != report.total:
+                self.violation(f"HTTP/2 callers were turned away: {report}")
+
+    def _read_audit(self):
+        path, read = self.world.stack.envoy.audit_path, 0
+        while not self._over.wait(0.5):
+            read = self._read_events(path, read)
+        self._audit_at = path, read
+
+    def _read_events(self, path, read):
+        with open(path, "rb") as log:
+            log.seek(read)
+            text = log.read()
+        text = text[: text.rfind(b"\n") + 1]
+        ids = [json.loads(line)["correlation_id"] for line in text.splitlines()]
+        with self._lock:
+            self._events.update(ids)
+            twice = [i for i in ids if self._events[i] > 1]
+        if twice:
+            self.violation(f"more than one audit event for {twice[:3]}")
+        return read + len(text)
+
+    def _audited(self, before):
+        """Each request that was answered until then has its one event."""
+        with self._lock:
+            due = [i for i, at in self._answered.items() if at < before]
+            missing = [i for i in due if self._events[i] != 1]
+            for i in due:
+                del self._answered[i]
+        self.checked = getattr(self, "checked", 0) + len(due)
+        if missing:
+            self.violation(f"{len(missing)} requests without an audit event, the first {missing[0]}")
+
+    def _last_look(self):
+        deadline = time.monotonic() + AUDIT_SECONDS
+        while time.monotonic() < deadline and any(self._events[i] != 1 for i in list(self._answered)):
+            time.sleep(0.2)
+            self._audit_at = self._audit_at[0], self._read_events(*self._audit_at)
+        self._audited(float("inf"))
+        if failures := self.world.stack.envoy.vm_failures():
+            self.violation(f"the VM was lost: {failures}")
+        held = self.world.stack.envoy.stats("portcullis.waiting$")
+        if any(held.values()):
+            time.sleep(2)
+            held = self.world.stack.envoy.stats("portcullis.waiting$")
+            if any(held.values()):
+                self.violation(f"requests are still held: {held}")
+        # Flat: between the end of the first third, when caches have filled, and the end.
+        third = len(self._memory) // 3
+        early = statistics.median(m for _, m in self._memory[third:third + max(3, third // 4)]) if third >= 3 else None
+        late = statistics.median(m for _, m in self._memory[-max(3, third // 4):]) if third >= 3 else None
+        self.memory = early, late, max(m for _, m in self._memory)
+        if early and late > early * 1.1:
+            self.violation(f"memory grew from {early:.0f} KiB to {late:.0f} KiB")
+
+    def _facts(self, took):
+        cuts = statistics.quantiles(self.latencies, n=100)
+        good = {k: c for k, c in self.outcomes.items() if k in _GOOD_KINDS}
+        hostile = {k: c for k, c in self.outcomes.items() if k not in _GOOD_KINDS}
+        return {
+            "seed": self.seed, "seconds": took, "clients": self.clients,
+            "requests": sum(sum(c.values()) for c in self.outcomes.values()), "good": good, "hostile": hostile,
+            "http2": sum(r.total for r in self._http2), "leavers": self.leavers, "reloads": self.reloads,
+            "refused_reloads": self.refused_reloads, "outages": self.outages, "rotations": self.rotations, "audited": self.checked,
+            "p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "memory": self.memory, "in_force": IN_FORCE_SECONDS,
+            "violations": self.violations}
+
+
+_GOOD_KINDS = ["member", "newcomer", "poster", "spoofer", "aws", "opaque", "key", "carol"]
