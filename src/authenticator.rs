@@ -469,15 +469,17 @@ impl Authenticator {
         let Some(place) = self.in_flight.iter().position(|(i, _)| *i == id) else {
             return;
         };
-        let (_, awaited) = self.in_flight.swap_remove(place);
+        let (_, errand) = self.in_flight.swap_remove(place);
         let mut stores = self.stores.borrow_mut();
-        match awaited {
-            Awaited::Lookup(id) => stores.lookups.give_up(&id),
-            Awaited::Keys(source) => {
+        match errand {
+            Errand::Lookup(id) => stores.lookups.give_up(&id),
+            Errand::Keys(source) => {
                 if let Some(source) = stores.keys.get_mut(source) {
                     source.give_up();
                 }
             }
+            Errand::Feed(id) => stores.feeds.give_up(id),
+            Errand::Uses(id) => stores.feeds.give_up_usage(id),
         }
     }
 

@@ -749,3 +749,14 @@ fn two_providers_two_feeds() {
     assert_eq!(bench.verdict(&to("orders", &one)), "ok");
     assert_eq!(verdict(bench.ask(&to("orders", &two))), "ok");
 }
+
+#[test]
+fn a_poll_that_was_given_up_is_no_failure_and_is_sent_again_at_once() {
+    let mut bench = loaded(json!({}), json!({}), &[]);
+    bench.second();
+    let lost = bench.poll();
+    bench.auth.give_up(lost.id);
+    let next = bench.poll();
+    bench.respond(&next, 304, &[], "");
+    assert_eq!(bench.problems(), []);
+}

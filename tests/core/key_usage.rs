@@ -315,3 +315,15 @@ fn keys_of_the_configuration_are_not_the_services_business() {
     bench.pass(Duration::from_secs(60));
     bench.no_callout();
 }
+
+#[test]
+fn a_report_whose_callout_was_given_up_goes_out_again_under_its_name() {
+    let (text, record) = key("gak", 'a', json!({}));
+    let mut bench = with(&[&record]);
+    bench.allow(&to("orders", &text));
+    bench.pass(Duration::from_secs(60));
+    let (lost, first) = report(&mut bench);
+    bench.auth.give_up(lost.id);
+    let (_, second) = report(&mut bench);
+    assert_eq!(first, second);
+}

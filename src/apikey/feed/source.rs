@@ -237,6 +237,11 @@ impl FeedSource {
         ))
     }
 
+    /// The callout will not be answered, for no fault of the feed's.
+    pub(super) fn give_up(&mut self) {
+        self.fetch = None;
+    }
+
     /// When [`Self::poll`] may have something to say next.
     pub fn poll_timeout(&self) -> UnixTime {
         self.fetch.as_ref().map_or(self.next_at, |f| f.until)

@@ -163,6 +163,22 @@ impl FeedStore {
         taken
     }
 
+    /// [`Self::poll`]'s callout won't be answered, and that is not the feed's fault: it is asked anew at once.
+    pub(crate) fn give_up(&mut self, id: FeedId) {
+        if let Some(Some((source, _))) = self.sources.get_mut(id.0) {
+            source.give_up();
+        }
+    }
+
+    /// The same for [`Self::poll_usage`]'s. The report goes out again under its name, should it have been taken after all.
+    pub(crate) fn give_up_usage(&mut self, id: FeedId) {
+        if let Some(Some((source, _))) = self.sources.get(id.0)
+            && let Ok(mut log) = source.log().try_borrow_mut()
+        {
+            log.give_up();
+        }
+    }
+
     fn bound_notices(&mut self) {
         while self.notices.len() > MAX_NOTICES {
             self.notices.pop_front();

@@ -255,6 +255,13 @@ impl UsageLog {
         }
     }
 
+    /// The report under way will not be answered.
+    pub(super) fn give_up(&mut self) {
+        if let Some(batch) = &mut self.batch {
+            batch.in_flight = None;
+        }
+    }
+
     /// What became of a report; whether it was taken.
     pub(super) fn reply(
         &mut self,
