@@ -48,6 +48,7 @@ impl Manage {
         if write.take_link(link).await? != Some(None) {
             return Err(Problem::Unauthenticated);
         }
+        write.drop_first_links().await?;
         write.put_person(&id, true, &[], false).await?;
         let details = json!({"admin": true, "first": true});
         write

@@ -186,20 +186,31 @@ impl Store {
 }
 
 impl Write {
-    /// Makes a one-time link in place of all earlier ones for that person, or for whoever becomes the first admin.
+    /// Makes a one-time link. For a person it comes in place of all earlier ones of theirs; those for the first admin stand beside
+    /// each other, since every replica that starts prints one.
     pub async fn put_link(
         &mut self,
         hash: &str,
         person: Option<&str>,
         lifetime: i64,
     ) -> Stored<()> {
-        let mut sql = Sql::new("DELETE FROM links WHERE COALESCE(person, '') = ");
-        sql.bind(person.unwrap_or_default());
-        sql.query().execute(&mut *self.tx).await?;
+        if let Some(person) = person {
+            let mut sql = Sql::new("DELETE FROM links WHERE person = ");
+            sql.bind(person);
+            sql.query().execute(&mut *self.tx).await?;
+        }
         sqlx::query("INSERT INTO links (hash, person, expires_at) VALUES ($1, $2, $3)")
             .bind(hash.to_owned())
             .bind(person.map(str::to_owned))
             .bind(self.now + lifetime)
+            .execute(&mut *self.tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets the links for the first admin: there is one.
+    pub async fn drop_first_links(&mut self) -> Stored<()> {
+        sqlx::query("DELETE FROM links WHERE person IS NULL")
             .execute(&mut *self.tx)
             .await?;
         Ok(())
