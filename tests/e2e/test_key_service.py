@@ -263,3 +263,53 @@ def test_a_change_at_one_replica_wakes_long_polls_of_the_other(pile, postgres, t
     assert len(follower.keys) >= 5
     # NOTIFY, and not the look that a replica takes once a second.
     assert min(took) < 0.5, took
+
+
+def test_portcullis_in_front_says_who_is_there(pile, tmp_path):
+    """`envoy/key-service.yaml` as it is, but for hosts and ports."""
+    import secrets
+
+    from harness.bootstrap import Bootstrap
+    from harness.envoy import Envoy
+    from harness.paths import ROOT
+
+    secret = secrets.token_hex(32)
+    service = pile.add(KeyService(tmp_path, tmp_path / "keys.db", "--demo", "--proxy-secret-env", "PORTCULLIS_PROXY_SECRET",
+                                  "--admin-group", "portcullis-admins", env={"PORTCULLIS_PROXY_SECRET": secret}))
+    fleet = service.fleet_token()
+    issuer = pile.issuer("https://issuer.example.com", aud="api://keys")
+    bootstrap = Bootstrap(ROOT / "envoy/key-service.yaml")
+    bootstrap.listen()
+    bootstrap.point("agents", service.port)
+    bootstrap.point("issuer", issuer.port)
+    bootstrap.drop_tls("issuer")
+    with Envoy(bootstrap, tmp_path, env={"PORTCULLIS_PROXY_SECRET": secret}) as envoy:
+        url = f"http://127.0.0.1:{envoy.port}"
+
+        def me(headers=None, at=url, **claims):
+            token = issuer.token(**{"email": "alice@example.com", "email_verified": True, **claims})
+            return Api(token, at).get("/api/v1/me", headers=headers)
+
+        assert me() == {"person": "alice@example.com", "admin": False, "workspaces": [], "read_only": False}
+        # Her own agent of the demo's, and no other.
+        token = issuer.token(email="alice@example.com", email_verified=True)
+        assert [a["name"] for a in Api(token, url).get("/api/v1/agents")["items"]] == ["orders"]
+        assert me(groups=["staff", "portcullis-admins"])["admin"] is True
+        # Whatever a caller says of itself is replaced.
+        mine = {"x-auth-user-id": "root@example.com", "x-auth-groups": "portcullis-admins", "x-portcullis-proxy-secret": "x" * 32}
+        assert me(mine)["person"] == "alice@example.com"
+        for wrong in ({"email": "mallory@elsewhere.com"}, {"email_verified": False}, {"aud": "api://agents"}):
+            with pytest.raises(Refused) as refused:
+                me(**wrong)
+            assert refused.value.status == 401
+        # Past the proxy the headers are worth nothing.
+        with pytest.raises(Refused) as refused:
+            me({"x-auth-user-id": "root@example.com"}, service.url)
+        assert refused.value.status == 401
+        # The fleet's tokens are the service's to judge.
+        assert Api(fleet, url).get("/api/v1/feed?after=0")["reset"] is True
+        # Where somebody came from is what the proxy saw.
+        made = Api(token, url).post("/api/v1/keys", {"scope": {"agent": "orders"}})
+        assert made["record"]["owner"] == "alice@example.com"
+        log = Api(token, url).get("/api/v1/audit?action=key.create")["items"]
+        assert log[0]["via"] == "header" and log[0]["remote_addr"] == "127.0.0.1"
