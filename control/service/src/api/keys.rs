@@ -143,7 +143,7 @@ pub async fn list(
         .store()
         .keys(&by, &q.filter()?, after.as_ref(), limit + 1)
         .await?;
-    Ok(Json(List::new(keys, limit, |k| cursor(k))))
+    Ok(Json(List::new(keys, limit, cursor)))
 }
 
 /// Where a list goes on after that key.

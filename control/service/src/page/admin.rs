@@ -137,7 +137,7 @@ fn only_admins(by: &Principal) -> Result<(), Failed> {
     } else {
         Err(Failed(
             Problem::Forbidden("this is for admins"),
-            Some(by.clone()),
+            Some(Box::new(by.clone())),
         ))
     }
 }

@@ -112,6 +112,10 @@ impl Chart {
         RANGES.into_iter().map(|(name, words, _, _)| (name, words))
     }
 
+    pub fn is_range(&self, range: &str) -> bool {
+        self.range == range
+    }
+
     pub fn is_empty(&self) -> bool {
         self.points.is_empty()
     }

@@ -51,6 +51,11 @@ impl KeyFields {
         }
     }
 
+    /// Whether this kind of scope is chosen.
+    pub fn is_scope(&self, kind: &str) -> bool {
+        self.scope_kind == kind
+    }
+
     /// What the service is asked for.
     pub fn draft(&self, scope: Scope) -> Result<KeyDraft, Problem> {
         let rate = self.rate_limit.trim();
@@ -259,7 +264,7 @@ pub async fn rotate(
 ) -> Shown {
     match app.manage.rotate_key(&by, &id, &draft, None).await {
         Ok(Answer::New(made)) => key_page(&app, &by, made.record, Some(made.key), "").await,
-        Ok(Answer::Again(_)) => Err(Failed(Problem::Unavailable, Some(by))),
+        Ok(Answer::Again(_)) => Err(Failed(Problem::Unavailable, Some(Box::new(by)))),
         Err(problem) => {
             let faults = faults_of(problem)?;
             let key = app.manage.key(&by, &id).await?;

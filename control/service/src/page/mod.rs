@@ -103,7 +103,7 @@ impl OptionalFromRequestParts<App> for Viewer {
 }
 
 /// A problem as a page.
-pub struct Failed(pub Problem, pub Option<Principal>);
+pub struct Failed(pub Problem, pub Option<Box<Principal>>);
 
 impl From<Problem> for Failed {
     fn from(problem: Problem) -> Self {
@@ -132,7 +132,7 @@ impl IntoResponse for Failed {
             _ => "That did not work",
         };
         let page = ErrorPage {
-            frame: Frame::new(title, me.as_ref(), ""),
+            frame: Frame::new(title, me.as_deref(), ""),
             words: problem.detail(),
         };
         (problem.status(), show(&page)).into_response()

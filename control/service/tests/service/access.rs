@@ -431,7 +431,7 @@ async fn no_credential(service: Service) {
                 Some("Basic cm9vdDpyb290"),
                 Some("Bearer gapi_000000000000_0000000000000000000000000000000000000000000_000000"),
             ] {
-                let path = path.replace('{', "").replace('}', "");
+                let path = path.replace(['{', '}'], "");
                 let mut request = Request::builder()
                     .method(method.to_uppercase().as_str())
                     .uri(&path);

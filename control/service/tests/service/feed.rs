@@ -338,13 +338,10 @@ async fn forgotten_keys(service: Service) {
 async fn readers_never_miss(service: Service) {
     let other = service.replica().await;
     let fleet = service.fleet().await;
-    let (a, b) = (service.admin().await, other.admin().await);
     let mut follower = Follower::default();
-    let write = |user: &'_ User<'_>, name: &'static str| {
-        let token = user.token.clone();
+    let write = |service: &Service, name: &'static str| {
         let app = service.app.clone();
         async move {
-            let _ = token;
             let root = portcullis_service::access::Principal::new("root", true, []);
             for i in 0..15 {
                 let draft = serde_json::from_value(json!({"name": format!("{name}{i}")})).unwrap();
@@ -362,7 +359,12 @@ async fn readers_never_miss(service: Service) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::join!(write(&a, "x"), write(&b, "y"), write(&a, "z"), read);
+    tokio::join!(
+        write(&service, "x"),
+        write(&other, "y"),
+        write(&service, "z"),
+        read
+    );
     follower.catch_up(&fleet, "&limit=3").await;
     assert_eq!((follower.agents.len(), follower.keys.len()), (45, 45));
 }

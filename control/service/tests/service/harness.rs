@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -289,7 +289,7 @@ pub fn text(value: &Value) -> String {
 /// One PostgreSQL for the whole run, ended by the kernel when this process ends.
 pub struct Server {
     port: u16,
-    folder: PathBuf,
+    _children: [Child; 2],
 }
 
 /// The server of this run.
@@ -324,12 +324,6 @@ impl Server {
 
     fn url(&self, database: &str) -> String {
         format!("postgres://test@127.0.0.1:{}/{database}", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -389,7 +383,7 @@ fn start() -> Server {
         .unwrap()
         .port();
     let log = std::fs::File::create(folder.join("log")).unwrap();
-    command("postgres")
+    let server = command("postgres")
         .arg("-D")
         .arg(&data)
         .args([
@@ -407,9 +401,26 @@ fn start() -> Server {
         .stderr(log)
         .spawn()
         .unwrap();
+    // Nobody drops a static: the folder goes when this process has.
+    let sweep = format!(
+        "while kill -0 {} 2>/dev/null; do sleep 1; done; rm -rf {}",
+        std::process::id(),
+        folder.display()
+    );
+    let sweeper = Command::new("sh")
+        .args(["-c", &sweep])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let children = [server, sweeper];
     for _ in 0..300 {
         if std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Server { port, folder };
+            return Server {
+                port,
+                _children: children,
+            };
         }
         std::thread::sleep(Duration::from_millis(100));
     }
