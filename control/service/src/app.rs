@@ -227,14 +227,14 @@ async fn tidy(app: App) {
 async fn tidy_once(app: &App) -> Result<(), StoreError> {
     app.store().tidy().await?;
     loop {
-        let mut write = app.store().begin(&Actor::system("system")).await?;
-        let forgotten = write
-            .forget_keys(now() - app.options.forget_after, 500)
-            .await?;
-        write.commit().await?;
-        if forgotten == 0 {
+        let before = now() - app.options.forget_after;
+        let ids = app.store().forgettable_keys(before, 500).await?;
+        if ids.is_empty() {
             return Ok(());
         }
+        let mut write = app.store().begin(&Actor::system("system")).await?;
+        write.forget_keys(&ids).await?;
+        write.commit().await?;
     }
 }
 

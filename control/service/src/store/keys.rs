@@ -136,6 +136,20 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Keys that have been worthless since before `before` and are still in the feed. What is worthless stays so, and this may
+    /// read the whole table: no lock is held meanwhile.
+    pub async fn forgettable_keys(&self, before: i64, limit: i64) -> Stored<Vec<String>> {
+        let mut sql = Sql::new("SELECT id FROM keys WHERE forgotten_at IS NULL AND (revoked_at < ");
+        sql.bind(before);
+        sql.push(" OR expires_at < ").bind(before);
+        sql.push(" OR grace_until < ").bind(before);
+        sql.push(") LIMIT ").bind(limit);
+        let rows = sql.query().fetch_all(&self.read).await?;
+        rows.iter().map(|row| text(row, "id")).collect()
+    }
+}
+
 /// A change of one key.
 pub enum KeyChange<'c> {
     /// Worthless from now on.
@@ -257,24 +271,18 @@ impl Write {
         rows.iter().map(|row| key(row, now)).collect()
     }
 
-    /// Takes keys that have been worthless since before `before` out of the feed; how many. They stay in the lists.
-    pub async fn forget_keys(&mut self, before: i64, limit: i64) -> Stored<usize> {
-        let mut sql = Sql::new("SELECT id FROM keys WHERE forgotten_at IS NULL AND (revoked_at < ");
-        sql.bind(before);
-        sql.push(" OR expires_at < ").bind(before);
-        sql.push(" OR grace_until < ").bind(before);
-        sql.push(") ORDER BY revision LIMIT ").bind(limit);
-        let rows = sql.query().fetch_all(&mut *self.tx).await?;
-        for row in &rows {
+    /// Takes keys out of the feed. They stay in the lists.
+    pub async fn forget_keys(&mut self, ids: &[String]) -> Stored<()> {
+        for id in ids {
             let revision = self.next_revision();
-            sqlx::query("UPDATE keys SET forgotten_at = $1, revision = $2 WHERE id = $3")
+            sqlx::query("UPDATE keys SET forgotten_at = $1, revision = $2 WHERE id = $3 AND forgotten_at IS NULL")
                 .bind(self.now)
                 .bind(revision)
-                .bind(text(row, "id")?)
+                .bind(id.clone())
                 .execute(&mut *self.tx)
                 .await?;
         }
-        Ok(rows.len())
+        Ok(())
     }
 
     /// What was answered to this idempotency key: its request's digest, status and body.

@@ -308,14 +308,17 @@ async fn forgotten_keys(service: Service) {
     let mut follower = Follower::default();
     follower.catch_up(&fleet, "").await;
     assert_eq!(follower.keys.len(), 2);
-    let mut write = service
+    let soon = portcullis_service::store::now() + 10;
+    let ids = service
         .app
         .store()
-        .begin(&portcullis_service::store::Actor::system("test"))
+        .forgettable_keys(soon, 100)
         .await
         .unwrap();
-    let soon = portcullis_service::store::now() + 10;
-    assert_eq!(write.forget_keys(soon, 100).await.unwrap(), 1);
+    assert_eq!(ids, [dead.clone()]);
+    let actor = portcullis_service::store::Actor::system("test");
+    let mut write = service.app.store().begin(&actor).await.unwrap();
+    write.forget_keys(&ids).await.unwrap();
     write.commit().await.unwrap();
     let page = fleet.get(&follower.query()).await.expect(200);
     assert_eq!(
