@@ -19,6 +19,7 @@ COUNT ?= 10000000
 SEED ?= 1
 MINUTES ?= 3
 SOAK_REPORT ?= docs/soak.md
+BENCH_KEYS ?= 1000000
 
 headline = @printf '\n\033[1m── %s ──\033[0m\n' '$(1)'
 
@@ -123,6 +124,7 @@ bench: build ## against Envoy's own filters, under 15 minutes; writes docs/perfo
 	@scripts/build-noop
 	$(PYTHON) benches/run
 	$(PYTHON) benches/reload.py
+	@$(MAKE) --no-print-directory bench-keys
 
 .PHONY: soak
 soak: build ## good and hostile callers, outages and reloads for MINUTES (3), seeded (SEED=…); the report goes to docs/soak.md
@@ -141,6 +143,11 @@ bench-scale: build ## cost as work grows, about 15 minutes; writes docs/performa
 .PHONY: bench-page
 bench-page: setup ## docs/performance.md and its plots from the kept numbers
 	$(PYTHON) benches/page.py
+
+.PHONY: bench-keys
+bench-keys: build ## the key service with a million keys (BENCH_KEYS), on SQLite and PostgreSQL
+	$(call headline,bench: the key service)
+	$(PYTHON) benches/keys --keys $(BENCH_KEYS)
 
 .PHONY: fmt
 fmt: ## format the Rust sources

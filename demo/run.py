@@ -23,8 +23,9 @@ sys.path.insert(0, str(ROOT / "tests/e2e"))
 
 from harness.bootstrap import Bootstrap  # noqa: E402
 from harness.envoy import Envoy, EnvoyRefused  # noqa: E402
-from harness.paths import ENVOY, NODE_PEERS, WASM, require  # noqa: E402
+from harness.paths import ENVOY, NODE_PEERS, PROGRAM, WASM, require  # noqa: E402
 from harness.process import NodePeer  # noqa: E402
+from harness.service import ENV as FEED_TOKEN, Api, KeyService, admin, follow  # noqa: E402
 from harness.wait import eventually  # noqa: E402
 from show import Shell, Steps, Unexpected, bold, dim, say  # noqa: E402
 
@@ -71,7 +72,13 @@ class Demo:
         bootstrap.point("agents", self.agent.ready["port"])
         bootstrap.resource(self.proxy)
         self.smoke_token = secrets.token_hex(32)
-        self.envoy = running.enter_context(Envoy(bootstrap, workdir, env={"AGENT_SMOKE_TOKEN": self.smoke_token}))
+        self.service = running.enter_context(
+            KeyService(workdir, workdir / "keys.db", "--demo", "--agents-url", f"{self.proxy}/rest/{{agent}}"))
+        feed, edit = follow(self.service)
+        bootstrap.plugin["auth"]["providers"].append({"type": "api_key", "name": "keys", "settings": {"feed": feed}})
+        edit(bootstrap)
+        self.envoy = running.enter_context(Envoy(bootstrap, workdir, env={
+            "AGENT_SMOKE_TOKEN": self.smoke_token, FEED_TOKEN: self.service.fleet_token()}))
         # Whoever reads along can paste $AGENT_SMOKE_TOKEN without seeing it in the log.
         self.smoke_token_file = workdir / "smoke-token"
         self.smoke_token_file.touch(0o600)
@@ -128,7 +135,7 @@ class Demo:
 
     def run(self):
         for step in (self.public, self.no_token, self.valid, self.wrong_audience, self.wrong_subject,
-                     self.spoofed, self.other_agent, self.expired, self.mcp, self.metrics):
+                     self.spoofed, self.other_agent, self.expired, self.mcp, self.key_service, self.metrics):
             step()
 
     def public(self):
@@ -209,6 +216,27 @@ class Demo:
         check("and asked the issuer named there for a token", f"POST {self.issuer.ready['token_endpoint']} 200" in requests)
         check("the MCP server heard that agent-planner is calling", report["text"] == "Hello agent-planner, this is orders.")
 
+    def key_service(self):
+        self.steps.begin("A key from the key service: good within a second, and gone within a second")
+        api = Api(admin(self.service), self.service.url)
+        # The link is good once; whoever reads along gets one of their own.
+        self.link = self.service.command("admin-link", "--person", "demo@example.com")
+        api.call("PUT", "/api/v1/people/demo@example.com", {"admin": True})
+        self.shell.variables["API_TOKEN"] = api.token
+        say(dim("$API_TOKEN is an API token of the service's first admin"), 3)
+        call = f"curl -sS -H \"Authorization: Bearer $API_TOKEN\" -H 'content-type: application/json' {self.service.url}/api/v1/keys"
+        create = f"""{call} -d '{{"scope":{{"agent":"orders"}},"name":"demo","expires":"1h"}}' | sed 's/.*"key":"\\([^"]*\\)".*/\\1/'"""
+        key = self.shell.let("KEY", create)
+        line = self.call('"X-Api-Key: $KEY"')
+        eventually(lambda: self.shell.curl(line, quiet=True).status == 200, "the key to be known", 10, 0.1)
+        self.accepted(self.shell.curl(line), api.get("/api/v1/me")["person"])
+        say()
+        revoke = f"{call}/{key.split('_')[1]}/revoke -d '{{\"reason\":\"shown\"}}' -o /dev/null"
+        self.shell.print_line(revoke)
+        self.shell.run(revoke)
+        eventually(lambda: self.shell.curl(line, quiet=True).status == 401, "the key to be revoked", 10, 0.1)
+        self.refused(self.shell.curl(line), 401, "rejected", "key_revoked", "Bearer error=\"invalid_token\"")
+
     def metrics(self):
         self.steps.begin("What Envoy counted meanwhile")
         line = f"curl -sS '{self.metrics_url}'"
@@ -240,6 +268,7 @@ class Demo:
             ("proxy", f"{self.proxy}  Envoy with dist/portcullis.wasm; configuration: envoy/envoy.yaml"),
             ("issuer", f"{self.issuer.ready['issuer']}  npm oidc-provider"),
             ("agent", f"http://127.0.0.1:{self.agent.ready['port']}  npm @a2a-js/sdk and @modelcontextprotocol/sdk, behind the proxy"),
+            ("keys", f"{self.service.url}  portcullis serve --demo: the key service and its page"),
             ("metrics", self.metrics_url),
             ("audit", str(self.envoy.audit_path)),
         ):
@@ -253,6 +282,8 @@ class Demo:
         say(f"TOKEN=$({self.mint('agent-planner')})", 3)
         say("a call to the agent:")
         say(self.call('"Authorization: Bearer $TOKEN"'), 3)
+        say("the key service's page, by a link that is good once and makes you admin:")
+        say(self.link, 3)
         say("who called whom, as it happens:")
         say(f"tail -f {self.envoy.audit_path}", 3)
         say()
@@ -278,7 +309,7 @@ def main():
         signal.signal(each, end)
     staying = False
     try:
-        require(ENVOY, WASM, NODE_PEERS / "node_modules")
+        require(ENVOY, PROGRAM, WASM, NODE_PEERS / "node_modules")
         with ExitStack() as running:
             workdir = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="portcullis-demo-")))
             demo = Demo(running, workdir)

@@ -10,6 +10,7 @@ mod fetch;
 mod key;
 mod output;
 mod request;
+mod serve;
 
 use std::process::ExitCode;
 
@@ -61,6 +62,13 @@ enum Command {
     /// change goes on to Envoy at once: the file that Envoy watches is written anew, by rename.
     #[command(subcommand)]
     Key(key::Command),
+    /// Run the key service and its web page
+    ///
+    /// Teams register agents and make, rotate and revoke keys in the browser or by the HTTP API; filters follow by the
+    /// feed. The first start prints a link that makes whoever opens it the first admin (docs/keys.md).
+    ///
+    /// Exit status: 0 when it was told to end; 1 when it can't start or go on; 2 for wrong usage.
+    Serve(Box<serve::Args>),
     /// Print the configuration's JSON Schema
     Schema {
         /// Print the reference page instead
@@ -75,6 +83,7 @@ fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::AwsToken(args) => aws_token::run(&args),
         Command::Key(command) => key::run(&command),
+        Command::Serve(args) => serve::run(*args),
         Command::Schema { markdown } => {
             let text = if markdown {
                 portcullis_core::config::markdown()

@@ -19,8 +19,9 @@ def test_once():
     done = subprocess.run([sys.executable, RUN, "--once"], capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "FAIL" not in done.stdout
-    assert "All 10 steps went as they should." in done.stdout
+    assert "All 11 steps went as they should." in done.stdout
     assert "\x1b" not in done.stdout, "colours in a log"
+    assert "gak_" not in done.stdout and "gapi_" not in done.stdout, "a key was printed"
     assert "eyJ" not in done.stdout.replace("eyJ…", ""), "a token was printed"
 
 
@@ -48,7 +49,7 @@ def test_it_stays_up_until_told_and_ends_everything(tmp_path, how):
 
         eventually(invited, lambda: f"the invitation; {demo.log()}", 180, 0.2)
         running = children(demo.pid)
-        assert len(running) == 3, "issuer, agent and proxy"
+        assert len(running) == 4, "issuer, agent, key service and proxy"
         os.kill(demo.pid, how)
         eventually(lambda: demo.exit_code is not None, "the demo to end", 20)
         assert demo.exit_code == 0, demo.log()

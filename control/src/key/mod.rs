@@ -224,6 +224,13 @@ pub fn run(command: &Command) -> ExitCode {
     }
 }
 
+/// The pepper that a variable holds, for `portcullis serve`.
+pub fn pepper(
+    variable: Option<&str>,
+) -> Result<Option<portcullis_core::apikey::record::Pepper>, String> {
+    generate::pepper(variable).map_err(|Failure(words)| words)
+}
+
 fn now() -> Result<u64, Failure> {
     std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)

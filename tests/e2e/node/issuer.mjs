@@ -46,7 +46,10 @@ const provider = new Provider(issuer, {
   })),
   jwks: { keys },
   enabledJWA: { idTokenSigningAlgValues: ALGORITHMS },
-  scopes: [...new Set(['openid', ...Object.values(resources).flatMap((r) => (r.scope ?? '').split(' '))])].filter(Boolean),
+  // Whoever logs in with a browser is known by these as well, in the ID token itself, as most providers do it.
+  claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'groups'] },
+  conformIdTokenClaims: false,
+  scopes: [...new Set(['openid', ...(people ? ['email', 'profile'] : []), ...Object.values(resources).flatMap((r) => (r.scope ?? '').split(' '))])].filter(Boolean),
   features: {
     devInteractions: { enabled: people !== undefined },
     registration: { enabled: people !== undefined },
@@ -68,7 +71,7 @@ const provider = new Provider(issuer, {
   },
   // What the organisation knows about the caller, e.g. `email` or `groups`.
   extraTokenClaims: (_ctx, token) => (token.accountId ? people?.[token.accountId] : clients[token.clientId]?.claims),
-  findAccount: (_ctx, id) => (people && Object.hasOwn(people, id) ? { accountId: id, claims: () => ({ sub: id }) } : undefined),
+  findAccount: (_ctx, id) => (people && Object.hasOwn(people, id) ? { accountId: id, claims: () => ({ ...people[id], sub: id }) } : undefined),
   ttl: { ClientCredentials: (_ctx, token) => token.resourceServer?.accessTokenTTL ?? 600 },
 });
 server.on('request', provider.callback());
