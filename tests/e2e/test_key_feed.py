@@ -354,7 +354,8 @@ def test_a_hundred_thousand_keys(pile, tmp_path_factory):
     used, rss = cpu_seconds(stack.envoy.pid) - used, memory(stack.envoy.pid) - rss
     print(f"\n100,001 keys: {used:.2f} s of the worker's time, {took:.1f} s in all, {feed.bytes / 1e6:.0f} MB on the wire, {rss / 1e6:.0f} MB of memory")
     assert used < 2.0, used
-    assert rss < 60e6, rss
+    # The worker's and the main thread's: both have them.
+    assert rss < 100e6, rss
     stack.allowed(present(stack, key))
     stack.denied(present(stack, assembled("000000007919")), 401, "rejected", "wrong_key")
 
