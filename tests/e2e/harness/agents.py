@@ -10,8 +10,9 @@ import yaml
 from concurrent import futures
 from websockets.sync.server import serve
 
-from .process import Process
+from .envoy import listening_port
 from .paths import ENVOY
+from .process import Process
 from .server import LoopbackServer, QuietHandler
 from .wait import eventually
 
@@ -115,8 +116,6 @@ class FastAgent(Process):
             [ENVOY, "-c", workdir / "agent.yaml", "--concurrency", 1, "--disable-hot-restart", "--log-level", "warning",
              "--admin-address-path", admin], workdir / "agent.log")
         try:
-            from .envoy import listening_port
-
             self.port = eventually(lambda: listening_port(admin), lambda: f"the agent; {self.log()}", 60, 0.05)
         except BaseException:
             self.stop()

@@ -29,7 +29,7 @@ class _Handler(QuietHandler):
 
 
 class RestXds(LoopbackServer):
-    """`POST /v3/discovery:extension_configs`; `asked` keeps the requests. `refresh` is how often Envoy asks in the example."""
+    """`POST /v3/discovery:extension_configs`; `asked` keeps the requests."""
 
     handler = _Handler
     snippet = "rest.yaml"

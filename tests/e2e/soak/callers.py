@@ -1,6 +1,8 @@
 """The callers of a soak. Each kind makes a request and knows what must become of it."""
 
 import base64
+import hashlib
+import hmac
 import json
 import time
 
@@ -107,9 +109,6 @@ class Callers:
 
     def confused(self):
         """HS256 with the public key for a secret, as some libraries take it."""
-        import hashlib
-        import hmac
-
         def b64(data):
             return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 

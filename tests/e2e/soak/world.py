@@ -13,6 +13,7 @@ from harness.stack import Stack, plugin
 from harness.sts import ALICE, Sts
 from harness.tokens import Key
 from harness.verifier import Verifier
+from test_api_keys import forged
 
 # The first request after a change is judged by the new policy; this is what a busy machine may take until there is one.
 IN_FORCE_SECONDS = 2.0
@@ -22,8 +23,7 @@ CALLOUT_SECONDS = 1.0
 
 
 def api_key(key_id, letter):
-    from test_api_keys import forged
-
+    """A key whose digest is in the policy."""
     return forged(key_id, letter)
 
 
