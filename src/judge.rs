@@ -81,7 +81,7 @@ enum Jwt<'t> {
     Unread,
     Faulty(Code),
     /// With the index of the provider that owns it, if any.
-    Read(Presented<'t>, Option<usize>),
+    Read(Box<Presented<'t>>, Option<usize>),
     /// Signed as no provider of JWTs accepts, and of an issuer that none of them has: left to a verifier.
     Foreign,
 }
@@ -294,7 +294,7 @@ impl<'j> Judge<'j> {
                         Jwt::Read(presented, owner) if owner == Some(i) => {
                             // Moved out: whatever the owner says, nobody else is asked.
                             jwt = Jwt::Unread;
-                            let answer = self.jwt(provider, i, token, presented, known);
+                            let answer = self.jwt(provider, i, token, *presented, known);
                             (answer, Some(provider))
                         }
                         other => {

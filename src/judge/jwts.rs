@@ -37,7 +37,7 @@ impl<'j> Judge<'j> {
                     known.unproven_subject = claims.subject().map(str::to_owned);
                 }
                 let owner = owner(policy, claims);
-                Jwt::Read(presented, owner)
+                Jwt::Read(Box::new(presented), owner)
             }
         }
     }
