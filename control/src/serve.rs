@@ -38,10 +38,10 @@ pub struct Args {
         default_value = "127.0.0.1:8420"
     )]
     listen: SocketAddr,
-    /// How browsers reach it: https://keys.example.com [default: http://, and where it listens]
+    /// How browsers reach it: `https://keys.example.com` [default: `http://`, and where it listens]
     #[arg(long, global = true, value_name = "URL", env = "PORTCULLIS_PUBLIC_URL")]
     public_url: Option<String>,
-    /// How callers reach an agent, for the snippets on the page: https://agents.example.com/rest/{agent}
+    /// How callers reach an agent, for the snippets on the page: `https://agents.example.com/rest/{agent}`
     #[arg(long, value_name = "URL", env = "PORTCULLIS_AGENTS_URL")]
     agents_url: Option<String>,
     /// What a key begins with; as in the filter's configuration

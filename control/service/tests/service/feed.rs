@@ -315,7 +315,7 @@ async fn forgotten_keys(service: Service) {
         .forgettable_keys(soon, 100)
         .await
         .unwrap();
-    assert_eq!(ids, [dead.clone()]);
+    assert_eq!(ids, std::slice::from_ref(&dead));
     let actor = portcullis_service::store::Actor::system("test");
     let mut write = service.app.store().begin(&actor).await.unwrap();
     write.forget_keys(&ids).await.unwrap();
