@@ -2,7 +2,7 @@
 //!
 //! To verify r, s over the digest h with the key Q is to see whether (h/s) G + (r/s) Q has an x that is r modulo n
 //! (FIPS 186-5 section 6.4.2). Nearly all of the time goes into the two products, and issuers have few keys: so the
-//! multiples of G and of each key are computed once ([`point::Table`]), and a product is 32 additions.
+//! multiples of G and of each key are computed once (`point::Table`), and a product is 32 additions.
 //!
 //! Everything here is public, so time may depend on it. And nothing here has the last word where it is not sure: sums that
 //! meet a doubling or infinity, an inverse that does not multiply back to one, a key without a table have no verdict, and
