@@ -403,7 +403,7 @@ fn start() -> Server {
         .unwrap();
     // Nobody drops a static: the folder goes when this process has.
     let sweep = format!(
-        "while kill -0 {} 2>/dev/null; do sleep 1; done; rm -rf {}",
+        "while kill -0 {} 2>/dev/null; do sleep 1; done; sleep 5; rm -rf {}",
         std::process::id(),
         folder.display()
     );
