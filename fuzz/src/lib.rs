@@ -14,6 +14,7 @@ pub mod configuration;
 pub mod es256;
 pub mod feed;
 pub mod jwk_set;
+pub mod rsa;
 pub mod sequence;
 pub mod token;
 
@@ -29,4 +30,5 @@ pub const TARGETS: [Target; 7] = [
     ("feed", feed::run),
     ("sequence", sequence::run),
     ("es256", es256::run),
+    ("rsa", rsa::run),
 ];

@@ -7,6 +7,7 @@ use rsa::{BoxedUint, RsaPublicKey};
 
 use super::algorithm::Algorithm;
 use super::spki;
+use super::verify::rsa_power::RsaPower;
 
 /// The smallest RSA modulus (RFC 7518 sections 3.3 and 3.5).
 pub const RSA_MIN_BITS: usize = 2048;
@@ -99,7 +100,9 @@ pub enum PublicKey {
 /// An RSA public key with what its arithmetic precomputes.
 #[derive(Clone)]
 pub struct RsaKey {
+    /// For keys that `power` is not for.
     pub(super) verifying: RsaPublicKey,
+    pub(super) power: Option<RsaPower>,
     /// Big-endian, no leading zero octet.
     pub(super) modulus: Box<[u8]>,
     spki: Box<[u8]>,
@@ -148,6 +151,7 @@ impl PublicKey {
         let spki = spki::rsa(modulus, exponent);
         Ok(Self::Rsa(Box::new(RsaKey {
             verifying,
+            power: RsaPower::new(modulus, e),
             modulus: modulus.into(),
             spki,
         })))
