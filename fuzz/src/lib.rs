@@ -22,7 +22,7 @@ pub mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary without `fuzz-`, which is also its folder in `seeds`.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("token", token::run),
     ("jwk-set", jwk_set::run),
     ("claims", claims::run),

@@ -3,11 +3,11 @@
 use std::fmt;
 
 use ed25519_dalek::VerifyingKey as Ed25519VerifyingKey;
+use portcullis_arithmetic::rsa::RsaPower;
 use rsa::{BoxedUint, RsaPublicKey};
 
 use super::algorithm::Algorithm;
 use super::spki;
-use super::verify::rsa_power::RsaPower;
 
 /// The smallest RSA modulus (RFC 7518 sections 3.3 and 3.5).
 pub const RSA_MIN_BITS: usize = 2048;

@@ -4,7 +4,6 @@
 pub mod es256;
 pub mod host;
 mod rsa_encoding;
-pub(super) mod rsa_power;
 mod rust;
 
 pub use self::es256::{Es256Tables, SelfTestFailed, TableLimits};

@@ -10,7 +10,7 @@ use super::super::public_key::{PublicKey, RsaKey};
 use super::rsa_encoding::{self, SignedHash};
 use super::{BadSignature, SignatureVerifier};
 
-/// Verifies with the RustCrypto crates and ed25519-dalek, and RSA by [`super::rsa_power`].
+/// Verifies with the RustCrypto crates and ed25519-dalek, and RSA by [`portcullis_arithmetic::rsa`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RustVerifier;
 

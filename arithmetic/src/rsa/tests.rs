@@ -1,4 +1,4 @@
-use rsa::BoxedUint;
+use ::rsa::BoxedUint;
 use sha2::{Digest, Sha256};
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;

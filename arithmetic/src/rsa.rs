@@ -26,7 +26,7 @@ const MAX_LIMBS: usize = 4096_usize.div_ceil(BITS);
 
 /// A modulus with what is computed from it once.
 #[derive(Clone)]
-pub(in super::super) struct RsaPower {
+pub struct RsaPower {
     modulus: Box<[u32]>,
     /// -1/n modulo 2^28.
     n0: u64,
@@ -39,7 +39,8 @@ pub(in super::super) struct RsaPower {
 
 impl RsaPower {
     /// For an odd modulus without leading zero octets and an odd exponent of at least 3; `None` for one that is too long.
-    pub(in super::super) fn new(modulus: &[u8], exponent: u64) -> Option<Self> {
+    #[inline(never)]
+    pub fn new(modulus: &[u8], exponent: u64) -> Option<Self> {
         let bits = modulus.len() * 8 - modulus.first()?.leading_zeros() as usize;
         let limbs = bits.div_ceil(BITS);
         if limbs > MAX_LIMBS || exponent < 3 || exponent & 1 == 0 || modulus.last()? & 1 == 0 {
@@ -84,17 +85,19 @@ impl RsaPower {
     }
 
     /// Octets of the modulus, and so of a signature and an encoded message.
-    pub(in super::super) const fn octets(&self) -> usize {
+    pub const fn octets(&self) -> usize {
         self.octets
     }
 
     /// Bits of the modulus.
-    pub(in super::super) const fn bits(&self) -> usize {
+    pub const fn bits(&self) -> usize {
         self.bits
     }
 
+    // Not to be inlined: a caller that is compiled for size would have it compiled for size.
     /// s^e modulo n, big-endian and as long as the modulus; `None` unless `s` is that long and below n.
-    pub(in super::super) fn raise(&self, s: &[u8]) -> Option<Vec<u8>> {
+    #[inline(never)]
+    pub fn raise(&self, s: &[u8]) -> Option<Vec<u8>> {
         if s.len() != self.octets {
             return None;
         }
@@ -121,10 +124,7 @@ impl RsaPower {
         columns.0.fill(0);
         let mut rest = &mut *columns.0;
         for a in a {
-            let a = u64::from(*a);
-            for (column, b) in rest.iter_mut().zip(b) {
-                *column += a * u64::from(*b);
-            }
+            add_product(rest, *a, b);
             rest = rest.split_first_mut()?.1;
         }
         self.reduce(columns)
@@ -135,12 +135,9 @@ impl RsaPower {
         let (mut rest, mut a) = (&mut *columns.0, a);
         // Each mixed term once and doubled.
         while let Some((first, others)) = a.split_first() {
-            let first = u64::from(*first);
             let (column, more) = rest.split_first_mut()?;
-            *column += first * first;
-            for (column, other) in more.iter_mut().zip(others) {
-                *column += 2 * first * u64::from(*other);
-            }
+            *column += u64::from(*first) * u64::from(*first);
+            add_product(more, 2 * first, others);
             // The next limb's square is two columns on.
             rest = more.split_first_mut()?.1;
             a = others;
@@ -161,10 +158,8 @@ impl RsaPower {
         for _ in 0..self.modulus.len() {
             let low = rest.first_mut()?;
             *low += carry;
-            let m = low.wrapping_mul(self.n0) & MASK;
-            for (column, n) in rest.iter_mut().zip(&self.modulus) {
-                *column += m * u64::from(*n);
-            }
+            let m = low_limb(low.wrapping_mul(self.n0));
+            add_product(rest, m, &self.modulus);
             let (low, more) = rest.split_first_mut()?;
             carry = *low >> BITS;
             rest = more;
@@ -202,6 +197,14 @@ impl RsaPower {
             *x = low_limb(all);
             borrow = all >> 63;
         }
+    }
+}
+
+/// Adds a b, b from the first column on. All of the time goes here.
+#[inline(always)]
+fn add_product(columns: &mut [u64], a: u32, b: &[u32]) {
+    for (column, b) in columns.iter_mut().zip(b) {
+        *column += u64::from(a) * u64::from(*b);
     }
 }
 
