@@ -49,8 +49,41 @@ fn main() {
         let verdict = RustVerifier.verify(Algorithm::Es256, &ours, text, signature);
         assert_eq!(verdict, Ok(()));
     });
+    rs256();
     report("two tables and the self-test", |_| {
         assert!(Es256Tables::new(TableLimits::DEFAULT).is_ok());
+    });
+}
+
+/// With the key and the signature that a proxy is probed with: 2048 bits, e = 65537.
+fn rs256() {
+    const TEXT: &[u8] = b"portcullis verifier probe";
+    let spki = include_bytes!("../filters/host/src/probe/rsa.spki");
+    let signature = include_bytes!("../filters/host/src/probe/rs256.sig");
+    // Where the modulus is in the encoding of such a key.
+    let n = &spki[33..289];
+    let e = [1, 0, 1];
+    let ours = PublicKey::rsa(n, &e).expect("a key");
+    let theirs = rsa::RsaPublicKey::new_with_size_limits(
+        rsa::BoxedUint::from_be_slice_vartime(n),
+        rsa::BoxedUint::from(65_537_u64),
+        2048..=4096,
+    )
+    .expect("a key");
+    report("RS256, 2048 bits", |_| {
+        let verdict = RustVerifier.verify(Algorithm::Rs256, &ours, TEXT, signature);
+        assert_eq!(verdict, Ok(()));
+    });
+    report("RS256, 2048 bits, by rsa", |_| {
+        let scheme = rsa::Pkcs1v15Sign::new::<Sha256>();
+        assert!(
+            theirs
+                .verify(scheme, &Sha256::digest(TEXT), signature)
+                .is_ok()
+        );
+    });
+    report("a key of 2048 bits made ready", |_| {
+        assert!(PublicKey::rsa(n, &e).is_ok());
     });
 }
 

@@ -14,6 +14,7 @@ pub mod configuration;
 pub mod es256;
 pub mod feed;
 pub mod jwk_set;
+pub mod rsa;
 pub mod sequence;
 pub mod token;
 
@@ -21,7 +22,7 @@ pub mod token;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its binary without `fuzz-`, which is also its folder in `seeds`.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 8] = [
     ("token", token::run),
     ("jwk-set", jwk_set::run),
     ("claims", claims::run),
@@ -29,4 +30,5 @@ pub const TARGETS: [Target; 7] = [
     ("feed", feed::run),
     ("sequence", sequence::run),
     ("es256", es256::run),
+    ("rsa", rsa::run),
 ];

@@ -57,3 +57,21 @@ fn es256_by_tables_says_what_the_crate_says() {
         "{edge:?}"
     );
 }
+
+/// Any message encoded in any way, with the private keys at hand.
+#[test]
+fn rsa_says_what_the_crate_says() {
+    use portcullis_fuzz::es256::Octets;
+    let mut octets = Octets(2);
+    let (mut good, mut bad) = (0, 0);
+    for _ in 0..400 {
+        let mut data = [0; 64];
+        octets.fill(&mut data);
+        match portcullis_fuzz::rsa::judged(&data) {
+            Some(true) => good += 1,
+            Some(false) => bad += 1,
+            None => {}
+        }
+    }
+    assert!(good > 20 && bad > 200, "{good} good, {bad} bad");
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ed25519_dalek::VerifyingKey as Ed25519VerifyingKey;
+use portcullis_arithmetic::rsa::RsaPower;
 use rsa::{BoxedUint, RsaPublicKey};
 
 use super::algorithm::Algorithm;
@@ -99,7 +100,9 @@ pub enum PublicKey {
 /// An RSA public key with what its arithmetic precomputes.
 #[derive(Clone)]
 pub struct RsaKey {
+    /// For keys that `power` is not for.
     pub(super) verifying: RsaPublicKey,
+    pub(super) power: Option<RsaPower>,
     /// Big-endian, no leading zero octet.
     pub(super) modulus: Box<[u8]>,
     spki: Box<[u8]>,
@@ -148,6 +151,7 @@ impl PublicKey {
         let spki = spki::rsa(modulus, exponent);
         Ok(Self::Rsa(Box::new(RsaKey {
             verifying,
+            power: RsaPower::new(modulus, e),
             modulus: modulus.into(),
             spki,
         })))

@@ -3,6 +3,7 @@
 
 pub mod es256;
 pub mod host;
+mod rsa_encoding;
 mod rust;
 
 pub use self::es256::{Es256Tables, SelfTestFailed, TableLimits};

@@ -1,15 +1,16 @@
 //! The backend in pure Rust, for every algorithm and every host.
 
+use rsa::Pkcs1v15Sign;
 use rsa::pss::Pss;
-use rsa::{Pkcs1v15Sign, RsaPublicKey};
 use sha2::digest::FixedOutputReset;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::super::algorithm::Algorithm;
-use super::super::public_key::PublicKey;
+use super::super::public_key::{PublicKey, RsaKey};
+use super::rsa_encoding::{self, SignedHash};
 use super::{BadSignature, SignatureVerifier};
 
-/// Verifies with the RustCrypto crates and ed25519-dalek.
+/// Verifies with the RustCrypto crates and ed25519-dalek, and RSA by [`portcullis_arithmetic::rsa`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RustVerifier;
 
@@ -22,33 +23,18 @@ impl SignatureVerifier for RustVerifier {
         signature: &[u8],
     ) -> Result<(), BadSignature> {
         match (algorithm, key) {
-            (Algorithm::Rs256, PublicKey::Rsa(key)) => pkcs1(
-                &key.verifying,
-                Pkcs1v15Sign::new::<Sha256>(),
-                &Sha256::digest(signing_input),
-                signature,
-            ),
-            (Algorithm::Rs384, PublicKey::Rsa(key)) => pkcs1(
-                &key.verifying,
-                Pkcs1v15Sign::new::<Sha384>(),
-                &Sha384::digest(signing_input),
-                signature,
-            ),
-            (Algorithm::Rs512, PublicKey::Rsa(key)) => pkcs1(
-                &key.verifying,
-                Pkcs1v15Sign::new::<Sha512>(),
-                &Sha512::digest(signing_input),
-                signature,
-            ),
-            (Algorithm::Ps256, PublicKey::Rsa(key)) => {
-                pss::<Sha256>(&key.verifying, signing_input, signature)
+            (Algorithm::Rs256, PublicKey::Rsa(key)) => {
+                pkcs1::<Sha256>(key, signing_input, signature)
             }
-            (Algorithm::Ps384, PublicKey::Rsa(key)) => {
-                pss::<Sha384>(&key.verifying, signing_input, signature)
+            (Algorithm::Rs384, PublicKey::Rsa(key)) => {
+                pkcs1::<Sha384>(key, signing_input, signature)
             }
-            (Algorithm::Ps512, PublicKey::Rsa(key)) => {
-                pss::<Sha512>(&key.verifying, signing_input, signature)
+            (Algorithm::Rs512, PublicKey::Rsa(key)) => {
+                pkcs1::<Sha512>(key, signing_input, signature)
             }
+            (Algorithm::Ps256, PublicKey::Rsa(key)) => pss::<Sha256>(key, signing_input, signature),
+            (Algorithm::Ps384, PublicKey::Rsa(key)) => pss::<Sha384>(key, signing_input, signature),
+            (Algorithm::Ps512, PublicKey::Rsa(key)) => pss::<Sha512>(key, signing_input, signature),
             (Algorithm::Es256, PublicKey::P256(key)) => {
                 use p256::ecdsa::signature::hazmat::PrehashVerifier;
                 // `from_slice` checks the exact length, and that r and s are in [1, n-1].
@@ -90,24 +76,46 @@ impl SignatureVerifier for RustVerifier {
 
 /// RSASSA-PKCS1-v1_5 (RFC 8017 section 8.2.2): exact length, s < n, and the
 /// encoded message compared as a whole rather than parsed.
-fn pkcs1(
-    key: &RsaPublicKey,
-    scheme: Pkcs1v15Sign,
-    hash: &[u8],
+fn pkcs1<D: SignedHash>(
+    key: &RsaKey,
+    signing_input: &[u8],
     signature: &[u8],
 ) -> Result<(), BadSignature> {
-    key.verify(scheme, hash, signature)
-        .map_err(|_| BadSignature)
+    let digest = D::digest(signing_input);
+    let Some(power) = &key.power else {
+        return key
+            .verifying
+            .verify(Pkcs1v15Sign::new::<D>(), &digest, signature)
+            .map_err(|_| BadSignature);
+    };
+    let message = power.raise(signature).ok_or(BadSignature)?;
+    let expected = rsa_encoding::pkcs1::<D>(&digest, power.octets()).ok_or(BadSignature)?;
+    if message == expected {
+        Ok(())
+    } else {
+        Err(BadSignature)
+    }
 }
 
 /// RSASSA-PSS (RFC 8017 section 8.1.2) with MGF1 of the same hash and a salt of
 /// the hash's length (RFC 7518 section 3.5).
 fn pss<D: Digest + FixedOutputReset>(
-    key: &RsaPublicKey,
+    key: &RsaKey,
     signing_input: &[u8],
     signature: &[u8],
 ) -> Result<(), BadSignature> {
-    let scheme = Pss::<D>::new_with_salt(<D as Digest>::output_size());
-    key.verify(scheme, &D::digest(signing_input), signature)
-        .map_err(|_| BadSignature)
+    let digest = D::digest(signing_input);
+    let Some(power) = &key.power else {
+        let scheme = Pss::<D>::new_with_salt(<D as Digest>::output_size());
+        return key
+            .verifying
+            .verify(scheme, &digest, signature)
+            .map_err(|_| BadSignature);
+    };
+    let message = power.raise(signature).ok_or(BadSignature)?;
+    if rsa_encoding::is_pss::<D>(&digest, &message, power.bits()) {
+        Ok(())
+    } else {
+        Err(BadSignature)
+    }
 }

@@ -8,21 +8,15 @@
 //! meet a doubling or infinity, an inverse that does not multiply back to one, a key without a table have no verdict, and
 //! the caller asks another verifier. `make prove-es256` and `fuzz/src/es256.rs` compare the verdicts with the `p256` crate's.
 
-mod field;
-mod inverse;
 mod known;
-mod point;
-mod scalar;
 
 use std::cell::RefCell;
 use std::fmt;
 
+use portcullis_arithmetic::p256::{Signature, Table};
 use sha2::{Digest, Sha256};
 
-use self::field::Fe;
 use self::known::Known;
-use self::point::{Affine, Table};
-use self::scalar::Scalar;
 use super::super::public_key::{Curve, PublicKey};
 use super::BadSignature;
 
@@ -76,12 +70,6 @@ struct Entry {
     used: u64,
 }
 
-/// A signature that is well-formed: r and s in [1, n - 1].
-struct Signature {
-    r: Scalar,
-    s: Scalar,
-}
-
 impl Es256Tables {
     /// Octets of one table.
     pub const TABLE_BYTES: usize = Table::BYTES;
@@ -96,12 +84,8 @@ impl Es256Tables {
     }
 
     fn tested(limits: TableLimits, answers: &[Known]) -> Result<Self, SelfTestFailed> {
-        let base = point_of(&known::BASE)
-            .and_then(|point| Table::new(&point))
-            .ok_or(SelfTestFailed)?;
-        let table = point_of(&known::KEY)
-            .and_then(|point| Table::new(&point))
-            .ok_or(SelfTestFailed)?;
+        let base = Table::new(&known::BASE).ok_or(SelfTestFailed)?;
+        let table = Table::new(&known::KEY).ok_or(SelfTestFailed)?;
         let tables = Self {
             base,
             keys: RefCell::new(Keys {
@@ -113,7 +97,7 @@ impl Es256Tables {
         for known in answers {
             let digest = Sha256::digest(known.text).into();
             let found = Signature::read(&known.signature).map_or(Some(false), |signature| {
-                tables.judge(&table, &digest, &signature)
+                signature.verify(&tables.base, &table, &digest)
             });
             if found != Some(known.good) {
                 return Err(SelfTestFailed);
@@ -149,7 +133,7 @@ impl Es256Tables {
         // The uncompressed point is the end of the encoding.
         let point = key.spki_der().last_chunk::<64>()?;
         let mut keys = self.keys.try_borrow_mut().ok()?;
-        let good = self.judge(keys.table(point)?, digest, &signature)?;
+        let good = signature.verify(&self.base, keys.table(point)?, digest)?;
         Some(if good { Ok(()) } else { Err(BadSignature) })
     }
 
@@ -161,22 +145,6 @@ impl Es256Tables {
     /// Whether no key has a table yet.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn judge(&self, key: &Table, digest: &[u8; 32], signature: &Signature) -> Option<bool> {
-        // FIPS 186-5 section 6.4.2 steps 3 to 7. A digest has the length of n, so all of it is used.
-        let h = Scalar::from_be_bytes(digest);
-        let (u, v) = Scalar::quotients(&h, &signature.r, &signature.s)?;
-        let mut sum = None;
-        self.base.add_multiple(&u, &mut sum);
-        key.add_multiple(&v, &mut sum);
-        let sum = sum?;
-        // x is below p, which is above n: r stands for r and, if that is below p, for r + n.
-        let r = Fe::from_limbs(*signature.r.limbs());
-        match signature.r.plus_n_below_p() {
-            None => sum.has_x(&[r]),
-            Some(limbs) => sum.has_x(&[r, Fe::from_limbs(limbs)]),
-        }
     }
 }
 
@@ -212,7 +180,7 @@ impl Keys {
             }
             self.entries.swap_remove(place);
         }
-        let table = Table::new(&point_of(point)?)?;
+        let table = Table::new(point)?;
         self.entries.push(Entry {
             point: *point,
             table,
@@ -220,24 +188,6 @@ impl Keys {
         });
         self.entries.len().checked_sub(1)
     }
-}
-
-impl Signature {
-    /// r || s of exactly 64 octets (RFC 7518 section 3.4).
-    fn read(signature: &[u8]) -> Option<Self> {
-        let signature: &[u8; 64] = signature.try_into().ok()?;
-        Some(Self {
-            r: Scalar::in_range(signature.first_chunk()?)?,
-            s: Scalar::in_range(signature.last_chunk()?)?,
-        })
-    }
-}
-
-fn point_of(octets: &[u8; 64]) -> Option<Affine> {
-    Some(Affine {
-        x: Fe::from_be_bytes(octets.first_chunk()?),
-        y: Fe::from_be_bytes(octets.last_chunk()?),
-    })
 }
 
 #[cfg(test)]

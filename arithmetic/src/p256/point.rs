@@ -19,7 +19,7 @@ pub(super) struct Affine {
 }
 
 /// The multiples of one point.
-pub(super) struct Table {
+pub struct Table {
     /// `WINDOWS` times `MULTIPLES`: (j + 1) 2^(8 i) P at i * 128 + j.
     points: Box<[Affine]>,
 }
@@ -90,11 +90,15 @@ impl Sum {
 }
 
 impl Table {
-    /// The table of a point of the curve; `None` only if a computation has failed.
-    pub(super) fn new(point: &Affine) -> Option<Self> {
+    /// The table of a point of the curve, x || y, big-endian; `None` only if a computation has failed. Whether it is on the
+    /// curve is for the caller to know.
+    #[must_use]
+    #[inline(never)]
+    pub fn new(point: &[u8; 64]) -> Option<Self> {
+        let point = Affine::read(point)?;
         // 2^(8 i) P.
         let mut bases = Vec::with_capacity(WINDOWS);
-        let mut at = Sum::of(point);
+        let mut at = Sum::of(&point);
         for _ in 0..WINDOWS {
             bases.push(at);
             for _ in 0..WINDOW {
@@ -159,8 +163,8 @@ impl Table {
         })
     }
 
-    /// Bytes of a table.
-    pub(super) const BYTES: usize = WINDOWS * MULTIPLES * size_of::<Affine>();
+    /// Octets of a table.
+    pub const BYTES: usize = WINDOWS * MULTIPLES * size_of::<Affine>();
 
     /// (j + 1) 2^(8 window) P.
     #[cfg(test)]
