@@ -14,7 +14,7 @@
 //! # Bounds
 //!
 //! A column of a product is at most k products below 2^56. It is carried before the reduction adds as many again and a
-//! carry below 2^37. With k at most [`MAX_LIMBS`] = 147 both stay below 2^63.3.
+//! carry below 2^37. With k at most `MAX_LIMBS` = 147 both stay below 2^63.3.
 //!
 //! Nothing here is secret, so time may depend on values.
 
@@ -261,7 +261,6 @@ fn octets_of(limbs: &[u32], octets: usize) -> Vec<u8> {
     out
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "masked")]
 const fn low_limb(value: u64) -> u32 {
     (value & MASK) as u32
 }
