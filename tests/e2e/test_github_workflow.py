@@ -77,8 +77,13 @@ def test_it_calls_the_agent(world, tmp_path):
     # The agent's own words: it was told who is calling, and did not see the key.
     assert "Hello octo-org/deploy, this is orders." in ran[-1].stdout
     assert key not in "".join(r.stdout + r.stderr for r in ran)
-    events = [e for e in stack.envoy.audit_lines() if e["fields"].get("key_id") == key_id and e["fields"]["method"] == "POST"]
-    assert [e["event"] for e in events] == ["auth_verify"]
+
+    def events():
+        return [e["event"] for e in stack.envoy.audit_lines() if e["fields"].get("key_id") == key_id and e["fields"]["method"] == "POST"]
+
+    # Envoy writes its access log when the request is over, which is after the caller has its answer.
+    eventually(events, "the audit event")
+    assert events() == ["auth_verify"]
 
 
 @pytest.mark.parametrize("why", ["revoked", "of another agent", "mistyped"])

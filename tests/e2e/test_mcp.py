@@ -8,8 +8,15 @@ import pytest
 
 from harness.process import NodePeer
 from harness.stack import plugin
+from harness.wait import eventually
 
 ROOT = "/.well-known/oauth-protected-resource"
+
+
+def audited(stack, count):
+    """The audit events, once there are `count`: Envoy writes them when a request is over, which is after the answer."""
+    eventually(lambda: len(stack.envoy.audit_lines()) >= count, f"{count} audit events")
+    return stack.envoy.audit_lines()
 
 
 def claims_of(token):
@@ -184,7 +191,7 @@ def test_a_person_discovers_logs_in_and_calls(proxy, world, tmp_path):
     assert any(r == f"POST {world['issuer']['issuer']}/reg 201" for r in requests), requests
     said = claims_of(report["token"])
     assert (said["sub"], said["aud"], said["scope"]) == ("alice", at, "agents:call")
-    events = stack.envoy.audit_lines()
+    events = audited(stack, 2)
     assert events[0]["fields"]["code"] == "missing_token"
     assert {e["fields"].get("user_id") for e in events[1:]} == {"alice"}
     assert events[1]["fields"]["path"] == "/rest/orders/mcp" and events[1]["entity_id"] == "orders"
@@ -194,7 +201,7 @@ def test_a_service_gets_a_token_of_its_own(proxy, world, tmp_path):
     stack = proxy(world["resource"])
     report = client(tmp_path, world, "--client", "agent-planner", "--secret", "s3cret")
     assert report["text"] == "Hello agent-planner, this is orders."
-    assert {e["fields"].get("user_id") for e in stack.envoy.audit_lines()[1:]} == {"agent-planner"}
+    assert {e["fields"].get("user_id") for e in audited(stack, 2)[1:]} == {"agent-planner"}
 
 
 def test_a_token_for_one_path_alone(proxy, world, tmp_path):
@@ -211,4 +218,4 @@ def test_discovery_is_no_way_in(proxy, world, tmp_path):
     stack = proxy(world["resource"])
     with pytest.raises(AssertionError, match="401"):
         client(tmp_path, world, "--login", "mallory")
-    assert {e["fields"]["code"] for e in stack.envoy.audit_lines()} == {"missing_token", "subject_not_allowed"}
+    assert {e["fields"]["code"] for e in audited(stack, 2)} == {"missing_token", "subject_not_allowed"}

@@ -223,7 +223,8 @@ def test_paused_requests_finish_under_their_own_policy(held, how):
     refused = Pending(stack, token=issuer.token(sub="mallory"))
     under_way(stack, 6)
     eventually(lambda: verifier.asked, "the question")
-    version = stack.envoy.stats("portcullis.config.version$")
+    # Gauges are set once a second, the first time a second after the start.
+    version = eventually(lambda: stack.envoy.stats("portcullis.config.version$"), "the gauge")
     if how == "tighter":
         in_force(stack, policies, with_provider(policy, "fleet", allowed_subjects=["mallory"]), "second")
     else:
