@@ -1,34 +1,34 @@
 //! s^e modulo n, the whole arithmetic of verifying with RSA (RSAVP1, RFC 8017 section 5.2.2), made for WebAssembly: four to
 //! five times as fast there as the `rsa` crate (`make speed`).
 //!
-//! WebAssembly multiplies 64 by 64 bits into 64, so the widest product that loses nothing is 32 by 32. With limbs of 28
-//! bits up to 256 products fit into 64 bits, and no carry is looked at before a column is complete: a product and an
+//! WebAssembly multiplies 64 by 64 bits into 64, so the widest product that loses nothing is 32 by 32. With limbs of 27
+//! bits up to 1024 products fit into 64 bits, and no carry is looked at before a column is complete: a product and an
 //! addition is all there is in the inner loops.
 //!
 //! # Montgomery's form
 //!
-//! x is held as x R mod n with R = 2^(28 k), k limbs. A product T is reduced to (T + m n) / R, m chosen limb by limb so
+//! x is held as x R mod n with R = 2^(27 k), k limbs. A product T is reduced to (T + m n) / R, m chosen limb by limb so
 //! that the lowest one vanishes. With both factors below n that is below (n^2 + R n) / R < 2 n, so that one subtraction at
 //! most gives the least residue.
 //!
 //! # Bounds
 //!
-//! A column of a product is at most k products below 2^56. It is carried before the reduction adds as many again and a
-//! carry below 2^37. With k at most `MAX_LIMBS` = 147 both stay below 2^63.3.
+//! A column of a product is at most k products below 2^54. It is carried before the reduction adds as many again and a
+//! carry below 2^37. With k at most 304, of `MAX_BITS`, both stay below 2^62.4.
 //!
 //! Nothing here is secret, so time may depend on values.
 
-const BITS: usize = 28;
+const BITS: usize = 27;
 const MASK: u64 = (1 << BITS) - 1;
 
-/// 4096 bits, the longest that anybody publishes; longer keys are the crate's.
-const MAX_LIMBS: usize = 4096_usize.div_ceil(BITS);
+/// The longest modulus, in bits; nobody publishes more than 4096.
+pub const MAX_BITS: usize = 8192;
 
 /// A modulus with what is computed from it once.
 #[derive(Clone)]
 pub struct RsaPower {
     modulus: Box<[u32]>,
-    /// -1/n modulo 2^28.
+    /// -1/n modulo 2^27.
     n0: u64,
     /// R^2 modulo n, to go into Montgomery's form.
     r2: Box<[u32]>,
@@ -43,7 +43,7 @@ impl RsaPower {
     pub fn new(modulus: &[u8], exponent: u64) -> Option<Self> {
         let bits = modulus.len() * 8 - modulus.first()?.leading_zeros() as usize;
         let limbs = bits.div_ceil(BITS);
-        if limbs > MAX_LIMBS || exponent < 3 || exponent & 1 == 0 || modulus.last()? & 1 == 0 {
+        if bits > MAX_BITS || exponent < 3 || exponent & 1 == 0 || modulus.last()? & 1 == 0 {
             return None;
         }
         let octets = modulus.len();
@@ -71,7 +71,7 @@ impl RsaPower {
         for _ in bits..=limbs * BITS {
             power.double(&mut x);
         }
-        // 2^(28 k) in Montgomery's form is R^2: square for each bit of 28 k, double where it is set.
+        // 2^(27 k) in Montgomery's form is R^2: square for each bit of 27 k, double where it is set.
         let wanted = limbs * BITS;
         let mut columns = Columns::new(limbs);
         for bit in (0..wanted.ilog2()).rev() {

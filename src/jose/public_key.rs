@@ -3,8 +3,7 @@
 use std::fmt;
 
 use ed25519_dalek::VerifyingKey as Ed25519VerifyingKey;
-use portcullis_arithmetic::rsa::RsaPower;
-use rsa::{BoxedUint, RsaPublicKey};
+use portcullis_arithmetic::rsa::{self, RsaPower};
 
 use super::algorithm::Algorithm;
 use super::spki;
@@ -14,7 +13,7 @@ pub const RSA_MIN_BITS: usize = 2048;
 
 /// The largest RSA modulus. Verifying costs the square of the length, and a
 /// caller who can name such a key makes us pay; nobody publishes more than 4096.
-pub const RSA_MAX_BITS: usize = 8192;
+pub const RSA_MAX_BITS: usize = rsa::MAX_BITS;
 
 /// The smallest RSA exponent. 3 is legal (RFC 8017 section 3.1) and sound where
 /// padding is compared as a whole, as it is here, and published vectors use it;
@@ -100,9 +99,7 @@ pub enum PublicKey {
 /// An RSA public key with what its arithmetic precomputes.
 #[derive(Clone)]
 pub struct RsaKey {
-    /// For keys that `power` is not for.
-    pub(super) verifying: RsaPublicKey,
-    pub(super) power: Option<RsaPower>,
+    pub(super) power: RsaPower,
     /// Big-endian, no leading zero octet.
     pub(super) modulus: Box<[u8]>,
     spki: Box<[u8]>,
@@ -142,16 +139,10 @@ impl PublicKey {
         if !(RSA_MIN_EXPONENT..=RSA_MAX_EXPONENT).contains(&e) || e & 1 == 0 {
             return Err(PublicKeyError::Exponent);
         }
-        let verifying = RsaPublicKey::new_with_size_limits(
-            BoxedUint::from_be_slice_vartime(modulus),
-            BoxedUint::from(e),
-            RSA_MIN_BITS..=RSA_MAX_BITS,
-        )
-        .map_err(|_| PublicKeyError::ModulusLength { bits })?;
+        let power = RsaPower::new(modulus, e).ok_or(PublicKeyError::ModulusLength { bits })?;
         let spki = spki::rsa(modulus, exponent);
         Ok(Self::Rsa(Box::new(RsaKey {
-            verifying,
-            power: RsaPower::new(modulus, e),
+            power,
             modulus: modulus.into(),
             spki,
         })))

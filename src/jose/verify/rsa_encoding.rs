@@ -1,11 +1,10 @@
 //! What a digest becomes before it is signed with RSA: EMSA-PKCS1-v1_5 and EMSA-PSS (RFC 8017 sections 9.2 and 9.1).
 
 use sha2::digest::Output;
-use sha2::digest::const_oid::AssociatedOid;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 /// A hash function as the two encodings use it.
-pub(super) trait SignedHash: Digest + AssociatedOid {
+pub(super) trait SignedHash: Digest {
     /// `DigestInfo` up to the digest (RFC 8017 section 9.2, note 1).
     const PREFIX: [u8; 19];
 }
