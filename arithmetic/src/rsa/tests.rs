@@ -40,7 +40,9 @@ fn expected(s: &[u8], e: u64, n: &[u8]) -> Vec<u8> {
 
 #[test]
 fn powers_are_those_of_another_library() {
-    for (seed, bits) in (0..).zip([2048, 2049, 2050, 2051, 2052, 2055, 2079, 2160, 3072, 4095, 4096, 6144, 8191, 8192]) {
+    for (seed, bits) in (0..).zip([
+        2048, 2049, 2050, 2051, 2052, 2055, 2079, 2160, 3072, 4095, 4096, 6144, 8191, 8192,
+    ]) {
         let n = modulus(seed, bits);
         for e in [3, 5, 65_537, (1 << 33) - 1] {
             let power = RsaPower::new(&n, e).unwrap();

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 
-use super::{Asked, List, Paging, Sent};
+use super::{Asked, List, Paging, Sent, made};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::manage::{MadeToken, TokenDraft};
@@ -27,14 +28,17 @@ pub async fn list(
 }
 
 /// Makes a token. It is in this answer and nowhere else.
-#[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = TokenDraft, responses((status = 201, body = MadeToken), (status = "4XX", body = ProblemBody)))]
+#[utoipa::path(post, path = "/api/v1/tokens", tag = "tokens", request_body = TokenDraft, params(("idempotency-key" = Option<String>, Header, description = "The same request with the same key is done once. The second answer lacks the token.")), responses((status = 201, body = MadeToken), (status = "4XX", body = ProblemBody)))]
 pub async fn create(
     State(app): State<App>,
     Caller(by): Caller,
     sent: Sent<TokenDraft>,
-) -> Result<(StatusCode, Json<MadeToken>), Problem> {
-    let made = app.manage.create_token(&by, &sent.value).await?;
-    Ok((StatusCode::CREATED, Json(made)))
+) -> Result<Response, Problem> {
+    Ok(made(
+        app.manage
+            .create_token_once(&by, &sent.value, sent.idempotency.as_ref())
+            .await?,
+    ))
 }
 
 /// Makes a token worthless.

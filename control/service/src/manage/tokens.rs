@@ -5,7 +5,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::keys::id_of;
-use super::{Done, MAX_NAME, Manage, plain};
+use super::{Answer, Done, Idempotency, MAX_NAME, Manage, plain, remember, replay};
 use crate::access::Principal;
 use crate::model::{Token, TokenKind};
 use crate::problem::{Fault, Problem};
@@ -40,12 +40,28 @@ pub struct MadeToken {
 }
 
 impl Manage {
-    /// Makes a token.
+    /// Makes a token, for one who asks once.
     pub async fn create_token(&self, by: &Principal, draft: &TokenDraft) -> Done<MadeToken> {
+        match self.create_token_once(by, draft, None).await? {
+            Answer::New(made) => Ok(made),
+            Answer::Again(_) => Err(Problem::Unavailable),
+        }
+    }
+
+    /// Makes a token, however often that very request comes.
+    pub async fn create_token_once(
+        &self,
+        by: &Principal,
+        draft: &TokenDraft,
+        key: Option<&Idempotency>,
+    ) -> Done<Answer<MadeToken>> {
         if draft.kind == TokenKind::Fleet && !by.admin {
             return Err(Problem::Forbidden("fleet tokens are made by admins"));
         }
         let mut write = self.begin(by).await?;
+        if let Some(answer) = replay(&mut write, by, key).await? {
+            return Ok(Answer::Again(answer));
+        }
         let mut faults = Vec::new();
         let name = plain("name", Some(&draft.name), MAX_NAME, &mut faults).unwrap_or_default();
         let expires = draft
@@ -86,11 +102,12 @@ impl Manage {
         write
             .audit(&Act::new("token.create", format!("token:{}", record.id)).details(details))
             .await?;
+        remember(&mut write, by, key, &json!({"record": record})).await?;
         write.commit().await?;
-        Ok(MadeToken {
+        Ok(Answer::New(MadeToken {
             token: text,
             record,
-        })
+        }))
     }
 
     /// Makes a token worthless.

@@ -6,6 +6,7 @@ mod assets;
 mod chart;
 mod filters;
 mod frame;
+mod key_lists;
 mod keys;
 mod signin;
 
@@ -40,10 +41,13 @@ pub fn router() -> Router<App> {
             "/agents/{name}/delete",
             get(agents::ask_delete).post(agents::delete),
         )
-        .route("/keys", get(keys::shared).post(keys::create_shared))
+        .route(
+            "/keys",
+            get(key_lists::shared).post(key_lists::create_shared),
+        )
         .route(
             "/service-accounts",
-            get(keys::accounts).post(keys::create_account),
+            get(key_lists::accounts).post(key_lists::create_account),
         )
         .route("/keys/{id}", get(keys::details))
         .route(
@@ -58,7 +62,7 @@ pub fn router() -> Router<App> {
             "/owners/revoke",
             get(keys::ask_revoke_owner).post(keys::revoke_owner),
         )
-        .route("/attention", get(keys::attention))
+        .route("/attention", get(key_lists::attention))
         .route("/audit", get(admin::audit))
         .route("/fleet", get(admin::fleet).post(admin::create_fleet_token))
         .route("/tokens", get(admin::tokens).post(admin::create_token))

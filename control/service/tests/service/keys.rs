@@ -256,6 +256,22 @@ async fn idempotent(service: Service) {
             .len(),
         1
     );
+    // A token for a machine is made once as well, and another request under that key is none of it.
+    let draft = |name: &str| Some(json!({"kind": "api", "name": name}));
+    let path = "/api/v1/tokens";
+    let once = [("idempotency-key", "a-token-and-one-only")];
+    let first = root
+        .call("POST", path, draft("ci"), &once)
+        .await
+        .expect(201);
+    let second = root
+        .call("POST", path, draft("ci"), &once)
+        .await
+        .expect(201);
+    assert_eq!(first["record"], second["record"]);
+    assert!(first["token"].is_string() && second.get("token").is_none());
+    let other = root.call("POST", path, draft("other"), &once).await;
+    other.expect(422);
     // Many at once: one of them makes the key.
     let twice = [("idempotency-key", "in-a-hurry")];
     let calls = (0..8).map(|_| root.call("POST", "/api/v1/keys", Some(body.clone()), &twice));
