@@ -49,7 +49,7 @@ package-verify: setup ## builds the committed sources in two other folders (abou
 
 .PHONY: test
 test: setup ## everything: lint, native, Node, the module, end to end, conformance, a short soak, a little fuzzing
-	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-package test-e2e test-conformance
+	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-package test-docs test-e2e test-conformance
 	@$(MAKE) --no-print-directory soak MINUTES=3 SOAK_REPORT=target/soak.md
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
@@ -95,6 +95,15 @@ test-module: build ## what the built module imports, exports and weighs
 test-package: package ## the release, and the examples for every host
 	$(call headline,tests: packages and examples)
 	$(PYTHON) -m pytest tests/packaging -q -p no:cacheprovider
+
+.PHONY: test-docs
+test-docs: build ## links, configurations and commands of the documentation
+	$(call headline,tests: the documentation)
+	$(PYTHON) -m pytest tests/docs -q -p no:cacheprovider
+
+.PHONY: site
+site: setup ## the documentation as a book, in target/site/book; builds mdBook the first time
+	@scripts/site
 
 .PHONY: test-instructions
 test-instructions: setup ## instructions of the core's hot paths, against the agreed figures
