@@ -15,7 +15,7 @@ CHAPTERS = {
                      "docs/integrations/*.md"],
     "Reference": ["docs/configuration.md", "docs/reasons.md", "docs/metrics.md"],
     "Hosts": ["docs/hosts/README.md", "docs/hosts/envoy.md", "docs/hosts/*.md"],
-    "Operations": ["docs/operations.md", "docs/keys.md", "docs/keys-feed.md", "docs/release.md", "docs/runbooks/*.md"],
+    "Operations": ["docs/operations.md", "docs/runbooks.md", "docs/keys.md", "docs/keys-feed.md", "docs/release.md"],
     "Performance": ["docs/performance.md", "docs/instructions.md", "docs/soak.md", "docs/performance/*.md"],
     "Conformance and threats": ["docs/conformance.md", "docs/attacks.md", "docs/threats.md", "SECURITY.md"],
     "Contributing": ["CONTRIBUTING.md", "docs/contributing*.md", "docs/decisions/*.md", "CHANGELOG.md"],
