@@ -111,9 +111,11 @@ def targets(root, page):
 
 
 def folder_link(root, page, link):
-    """A link to a folder as one to that folder's page."""
+    """A link to a folder as one to that folder's page, which mdBook calls index and not README."""
     path = (root / page).parent / link[1]
-    return f"]({link[1].rstrip('/')}/README.md{link[2] or ''})" if path.is_dir() else link[0]
+    goal = f"{link[1].rstrip('/')}/README.md" if path.is_dir() else link[1]
+    goal = re.sub(r"(^|/)README[.]md$", r"\1index.md", goal)
+    return f"]({goal}{link[2] or ''})"
 
 
 class Page(HTMLParser):
