@@ -2,13 +2,14 @@
 
 import copy
 import json
+import re
 import subprocess
 
 import jsonschema
 import pytest
 import yaml
 
-from harness.paths import ROOT, require
+from harness.paths import PROGRAM, ROOT, require
 from places import EXAMPLES, HERE, MESHES, bootstrap_with, check, clusters_of, documents, kong_plugin, of_kind, plugin_of, validate
 
 SCHEMA = json.loads((ROOT / "schema/portcullis.schema.json").read_text())
@@ -141,7 +142,6 @@ def test_envoy_takes_its_own_examples(path, tmp_path):
 
 def meta():
     """`portcullis.meta.json`, as the program makes it."""
-    from harness.paths import PROGRAM
     require(PROGRAM)
     return json.loads(subprocess.run([PROGRAM, "schema", "--kong"], capture_output=True, text=True, timeout=60, check=True).stdout)
 
@@ -152,6 +152,20 @@ def test_kongs_entities_are_ones(name):
     hand_written("kong").validate(document)
     # What Kong's own metadata demands of the configuration, which is what the Admin API answers with 400.
     jsonschema.Draft4Validator(meta()["config_schema"]).validate(kong_plugin(name))
+
+
+def test_kong_hands_over_every_part_of_the_identity():
+    """The reference page names the parts; each has its variable, empty to begin with, and its header."""
+    text = (EXAMPLES / "kong/portcullis-location.conf").read_text()
+    told = re.search(r"identity headers' names start with: (.*?) follow\.", (ROOT / "docs/configuration.md").read_text())[1]
+    parts = re.findall(r"`([a-z-]+)`", told)
+    assert len(parts) == 8
+    empty = re.findall(r'^set \$portcullis_(\w+)\s+"";$', text, re.M)
+    assert sorted(empty) == sorted(["decision", "audit", *(p.replace("-", "_") for p in parts)])
+    sent = dict(re.findall(r"^proxy_set_header (\S+)\s+(\S+);$", text, re.M))
+    assert {f"x-auth-{p}": f"$portcullis_{p.replace('-', '_')}" for p in parts}.items() < sent.items()
+    assert {"Authorization", "x-gofannon-key", "x-api-key"} < {name for name, value in sent.items() if value == '""'}
+    assert "nginx_location_include = /etc/kong/portcullis-location.conf" in (EXAMPLES / "kong/kong.conf").read_text()
 
 
 def test_kongs_metadata_is_draft_4():
