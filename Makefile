@@ -39,9 +39,17 @@ build: setup ## dist/portcullis.wasm and dist/portcullis
 demo: build ## real Envoy, issuer and agent to try by hand; ONCE=1 shows and ends
 	@$(PYTHON) demo/run.py $(if $(ONCE),--once)
 
+.PHONY: package
+package: build ## dist/release: module, program, OCI images, schemas, bills of materials, digests
+	@scripts/package
+
+.PHONY: package-verify
+package-verify: setup ## builds the committed sources in two other folders (about 10 minutes) and compares every byte
+	@scripts/package-verify
+
 .PHONY: test
 test: setup ## everything: lint, native, Node, the module, end to end, conformance, a short soak, a little fuzzing
-	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-e2e test-conformance
+	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-package test-docs test-e2e test-conformance
 	@$(MAKE) --no-print-directory soak MINUTES=3 SOAK_REPORT=target/soak.md
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
@@ -82,6 +90,20 @@ test-bench: setup ## the benchmark's statistics, its page and its plots
 test-module: build ## what the built module imports, exports and weighs
 	$(call headline,tests: the built module)
 	$(CARGO) test --locked -p $(MODULE_TEST)
+
+.PHONY: test-package
+test-package: package ## the release, and the examples for every host
+	$(call headline,tests: packages and examples)
+	$(PYTHON) -m pytest tests/packaging -q -p no:cacheprovider
+
+.PHONY: test-docs
+test-docs: build ## links, configurations and commands of the documentation
+	$(call headline,tests: the documentation)
+	$(PYTHON) -m pytest tests/docs -q -p no:cacheprovider
+
+.PHONY: site
+site: setup ## the documentation as a book, in target/site/book; builds mdBook the first time
+	@scripts/site
 
 .PHONY: test-instructions
 test-instructions: setup ## instructions of the core's hot paths, against the agreed figures

@@ -8,6 +8,7 @@ mod document;
 mod explain;
 mod fetch;
 mod key;
+mod kong;
 mod output;
 mod request;
 mod serve;
@@ -74,6 +75,9 @@ enum Command {
         /// Print the reference page instead
         #[arg(long)]
         markdown: bool,
+        /// Print the filter's metadata for Kong instead: portcullis.meta.json, with the schema in draft 4
+        #[arg(long, conflicts_with = "markdown")]
+        kong: bool,
     },
 }
 
@@ -84,9 +88,11 @@ fn main() -> ExitCode {
         Command::AwsToken(args) => aws_token::run(&args),
         Command::Key(command) => key::run(&command),
         Command::Serve(args) => serve::run(*args),
-        Command::Schema { markdown } => {
+        Command::Schema { markdown, kong } => {
             let text = if markdown {
                 portcullis_core::config::markdown()
+            } else if kong {
+                format!("{:#}\n", kong::meta(&portcullis_core::config::schema()))
             } else {
                 format!("{:#}\n", portcullis_core::config::schema())
             };
