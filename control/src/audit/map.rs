@@ -60,7 +60,17 @@ impl Fold for Mesh {
             self.nowhere += 1;
             return;
         }
+        let fields = &event.fields;
         let from = match caller::agent(&name, &self.prefix) {
+            // Whoever an allow-list keeps out is none of our agents, though called like one: the same role in another account.
+            Some(_) if fields.reason == "rejected" && fields.code.ends_with("_not_allowed") => {
+                let whole = if fields.email.is_empty() {
+                    &fields.user_id
+                } else {
+                    &fields.email
+                };
+                Node::Other(whole.clone().into_owned())
+            }
             Some(agent) => Node::Agent(agent.to_owned()),
             None => Node::Other(name.into_owned()),
         };
@@ -258,11 +268,12 @@ mod tests {
             ("auth_verify", "arn:aws:sts::1:assumed-role/agent-a/x", "b"),
             ("auth_verify", "arn:aws:sts::1:assumed-role/agent-a/y", "b"),
             ("auth_fail", "repo:x/\\\"<b>|\\n", "b"),
+            ("auth_fail", "arn:aws:sts::2:assumed-role/agent-a/x", "b"),
             ("auth_fail", "", "b"),
             ("auth_verify", "z", ""),
         ] {
-            let line =
-                json!({"ts": "t", "event": event, "fields": {"user_id": user, "agent": agent}});
+            let line = json!({"ts": "t", "event": event, "fields": {"user_id": user, "agent": agent,
+                "reason": "rejected", "code": "account_not_allowed"}});
             if let Ok(event) = Event::parse(line.to_string().as_bytes()) {
                 mesh.take(&event);
             }
@@ -281,7 +292,9 @@ mod tests {
                 refused: 0
             })
         );
-        assert_eq!((mesh.edges.len(), mesh.unproven, mesh.nowhere), (2, 1, 1));
+        assert_eq!((mesh.edges.len(), mesh.unproven, mesh.nowhere), (3, 1, 1));
+        let elsewhere = Node::Other("arn:aws:sts::2:assumed-role/agent-a/x".to_owned());
+        assert!(mesh.edges.keys().any(|(from, _)| *from == elsewhere));
     }
 
     #[test]

@@ -7,7 +7,7 @@ Bodies are checked by the types of Datadog's own client. The search syntax is th
 import re
 from collections import Counter
 
-from datadog_api_client.model_utils import validate_and_convert_types
+from datadog_api_client.model_utils import ModelSimple, validate_and_convert_types
 from datadog_api_client.v2.model.logs_aggregate_request import LogsAggregateRequest
 from datadog_api_client.v2.model.logs_list_request import LogsListRequest
 
@@ -36,7 +36,9 @@ def check(body):
         elif hasattr(value, "_data_store"):
             if getattr(value, "_unparsed", False):
                 unknown["unparsed"] = value
-            allowed = set(value.attribute_map)
+            if isinstance(value, ModelSimple):
+                continue
+            allowed = set(value.attribute_map.values()) | set(value.attribute_map)
             unknown.update({k: v for k, v in value._data_store.items() if k not in allowed})
             pending += list(value._data_store.values())
     if unknown:
