@@ -224,7 +224,11 @@ fn blocks(path: &Path, to: &SyncSender<Block>, reading: &mut Reading) -> Result<
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
 mod tests {
     use super::*;
 

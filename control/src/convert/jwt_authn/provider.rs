@@ -179,11 +179,6 @@ fn read_keys(
             .and_then(|c| c.parse::<f64>().ok())
         {
             // Whole seconds are all that is said here.
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a duration is never negative, and ends at u64's end"
-            )]
             Some(seconds) => {
                 settings.insert(
                     "jwks_cache_ttl".to_owned(),
