@@ -63,7 +63,11 @@ impl Fold for Mesh {
         let fields = &event.fields;
         let from = match caller::agent(&name, &self.prefix) {
             // Whoever an allow-list keeps out is none of our agents, though called like one: the same role in another account.
-            Some(_) if fields.reason == "rejected" && fields.code.ends_with("_not_allowed") => {
+            Some(_)
+                if event.is_refusal()
+                    && fields.reason == "rejected"
+                    && fields.code.ends_with("_not_allowed") =>
+            {
                 let whole = if fields.email.is_empty() {
                     &fields.user_id
                 } else {
