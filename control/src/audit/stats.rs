@@ -298,7 +298,7 @@ fn to_json(stats: &Stats<'_>, reading: &Reading, unused: Option<&[String]>) -> V
     let named = |table: &Table<String, Row>, name: &str| -> Vec<Value> {
         sorted(table, Row::all)
             .into_iter()
-            .map(|(key, value)| with(row(value), name, key))
+            .map(|(key, value)| with(row(value), name, json!(key)))
             .collect()
     };
     let peaks = peaks(stats);
@@ -319,10 +319,9 @@ fn to_json(stats: &Stats<'_>, reading: &Reading, unused: Option<&[String]>) -> V
     let keys: Vec<_> = sorted(&stats.keys, |k| k.row.all())
         .into_iter()
         .map(|(id, key)| {
-            let mut value = with(row(&key.row), "key_id", id);
-            value["agents"] = json!(key.agents);
-            value["addresses"] = json!(key.addresses);
-            value
+            let value = with(row(&key.row), "key_id", json!(id));
+            let value = with(value, "agents", json!(key.agents));
+            with(value, "addresses", json!(key.addresses))
         })
         .collect();
     let mut out = json!({
@@ -332,14 +331,14 @@ fn to_json(stats: &Stats<'_>, reading: &Reading, unused: Option<&[String]>) -> V
         "agents": named(&stats.agents, "agent"), "keys": keys,
     });
     if let Some(unused) = unused {
-        out["unused_keys"] = json!(unused);
+        out = with(out, "unused_keys", json!(unused));
     }
     out
 }
 
-fn with(mut value: Value, name: &str, text: &str) -> Value {
+fn with(mut value: Value, name: &str, more: Value) -> Value {
     if let Some(object) = value.as_object_mut() {
-        object.insert(name.to_owned(), json!(text));
+        object.insert(name.to_owned(), more);
     }
     value
 }
