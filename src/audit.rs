@@ -136,8 +136,11 @@ pub(crate) struct Fail<'a> {
     pub agent: Option<&'a str>,
     /// The record of the API key that was presented, whether or not it was genuine. Never an id that there is no record of.
     pub key_id: Option<&'a str>,
-    /// Proven, and still refused (403): worth knowing. Never set for an unproven caller.
+    /// Whom the credential proves, and who is refused all the same: by an allow-list, for another agent, because it has expired. Never set
+    /// for an unproven caller.
     pub user_id: Option<&'a str>,
+    /// The address of that one, where its provider vouches for it.
+    pub email: Option<&'a str>,
     /// What the proven token says beside that; as in `auth_verify`.
     pub claims: &'a AuditClaims,
     /// Only when the operator asked for it: whoever sent the token wrote this.
@@ -194,6 +197,7 @@ impl Event for Fail<'_> {
         line.some(",\"agent\":", self.agent);
         line.some(",\"key_id\":", self.key_id);
         line.some(",\"user_id\":", self.user_id);
+        line.some(",\"email\":", self.email);
         self.claims.write(line);
         line.some(",\"unproven_subject\":", self.unproven_subject);
         line.some(",\"detail\":", self.detail);
@@ -245,6 +249,7 @@ pub fn without_request(code: Code, now: UnixTime, config_version: &str) -> Audit
             agent: None,
             key_id: None,
             user_id: None,
+            email: None,
             claims: &AuditClaims::default(),
             unproven_subject: None,
             detail: None,

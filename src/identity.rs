@@ -11,6 +11,25 @@ pub(crate) fn is_part(s: &str) -> bool {
     (1..=MAX_PART).contains(&s.len()) && !s.chars().any(char::is_control)
 }
 
+/// Whom a proven credential names that is refused all the same, for the audit event: an allow-list that is wrong can be mended only by who
+/// knows whom it refuses. Nothing is decided by it, and no header is made of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub user_id: Option<Rc<str>>,
+    pub email: Option<Rc<str>>,
+}
+
+impl Refused {
+    /// What is no usable name is left out.
+    pub(crate) fn new(user_id: Option<&str>, email: Option<&str>) -> Self {
+        let part = |text: Option<&str>| text.filter(|s| is_part(s)).map(Rc::from);
+        Self {
+            user_id: part(user_id),
+            email: part(email),
+        }
+    }
+}
+
 /// A caller, proven by a provider. Only providers of this crate make one; there is no other way
 /// to get past the chain.
 #[derive(Clone, Debug, PartialEq, Eq)]

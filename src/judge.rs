@@ -16,7 +16,7 @@ use crate::audit::AuditClaims;
 use crate::authenticator::{Live, Stores, Waited};
 use crate::credential::{Credential, TokenKind};
 use crate::decision::Decision;
-use crate::identity::Identity;
+use crate::identity::{Identity, Refused};
 use crate::jose::verify::SignatureVerifier;
 use crate::lookup::{self, Finding, LookupId, NotAsked, Question, Scope};
 use crate::metrics::{Cache, Outcome};
@@ -36,6 +36,8 @@ use crate::trace::Verdict;
 struct Known<'p> {
     provider: Option<&'p Provider>,
     identity: Option<Rc<Identity>>,
+    /// Whom the credential names, proven, that its provider refuses.
+    refused: Refused,
     unproven_subject: Option<String>,
     /// What its provider takes the credential for.
     token_kind: Option<TokenKind>,
@@ -476,7 +478,10 @@ impl<'j> Judge<'j> {
             Err(answer) => answer,
             Ok(Finding::Caller(caller)) => match policy.judge(&caller, self.now) {
                 Ok(identity) => Answer::Verified(Rc::new(identity)),
-                Err(code) => Answer::Refused(code),
+                Err(code) => {
+                known.refused = AwsSigV4Policy::refused(&caller);
+                Answer::Refused(code)
+            }
             },
             Ok(Finding::Refused(code, detail)) => {
                 known.detail = detail;

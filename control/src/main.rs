@@ -2,8 +2,10 @@
 //!
 //! Results go to stdout, errors and warnings to stderr. Exit status 0: fine; 1: not; 2: wrong usage.
 
+mod audit;
 mod aws_token;
 mod check;
+mod convert;
 mod document;
 mod explain;
 mod fetch;
@@ -57,6 +59,22 @@ enum Command {
     /// Exit status: 0 with the token on stdout; 1 when there are no credentials or it can't be signed; 2 for
     /// wrong usage.
     AwsToken(aws_token::Args),
+    /// Ask audit logs: counts, a coloured tail, a map of who calls whom
+    ///
+    /// Reads the access log's NDJSON and Envoy's own log alike, files or standard input. Lines without an event are
+    /// counted and the first ones named, on stderr. docs/auth/recipes/audit-log-mesh-observability.md has the questions.
+    ///
+    /// Exit status: 0 when all could be read; 1 when a file could not; 2 for wrong usage.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Make a configuration of another filter's
+    ///
+    /// What can't be carried over is said on stderr with its path (docs/migrating).
+    ///
+    /// Exit status: 0 when everything was carried over; 1 when something was lost, with the rest on stdout, or nothing
+    /// could be read; 2 for wrong usage.
+    #[command(subcommand)]
+    Convert(convert::Command),
     /// Make, rotate and revoke API keys
     ///
     /// Keys live hashed in a file; the key itself is printed once, when it is made. With `key init` every
@@ -86,6 +104,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::AwsToken(args) => aws_token::run(&args),
+        Command::Audit(command) => audit::run(&command),
+        Command::Convert(command) => convert::run(&command),
         Command::Key(command) => key::run(&command),
         Command::Serve(args) => serve::run(*args),
         Command::Schema { markdown, kong } => {

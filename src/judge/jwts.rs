@@ -144,7 +144,10 @@ impl<'j> Judge<'j> {
                             Answer::Verified(identity)
                         }
                     },
-                    Err(code) => Answer::Refused(code),
+                    Err(code) => {
+                        known.refused = rules.refused(claims);
+                        Answer::Refused(code)
+                    }
                 }
             }
             Err(NoProof::Refused(code)) => Answer::Refused(code),

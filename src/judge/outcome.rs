@@ -213,7 +213,14 @@ impl<'j> Judge<'j> {
                     provider_name: known.provider.map(|p| &*p.name),
                     agent: inputs.agent.as_deref(),
                     key_id: known.key_id.as_ref().map(KeyId::as_str),
-                    user_id: known.identity.as_deref().map(Identity::user_id),
+                    user_id: match &known.identity {
+                        Some(identity) => Some(identity.user_id()),
+                        None => known.refused.user_id.as_deref(),
+                    },
+                    email: match &known.identity {
+                        Some(identity) => identity.email(),
+                        None => known.refused.email.as_deref(),
+                    },
                     claims: &known.claims,
                     unproven_subject: known.unproven_subject.as_deref(),
                     detail: known.detail.as_deref(),

@@ -6,7 +6,7 @@
 use crate::audit::AuditClaims;
 use crate::claims::Claims;
 use crate::glob::Globs;
-use crate::identity::{Identity, is_part};
+use crate::identity::{Identity, Refused, is_part};
 use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::policy::{GithubPolicy, KeyOrigin};
 use crate::provider::jwt::{JwtRules, Ownership, check_use};
@@ -97,6 +97,11 @@ impl JwtRules for GithubPolicy {
             workspace_id: None,
             groups: Vec::new(),
         })
+    }
+
+    fn refused(&self, claims: &Claims) -> Refused {
+        let repository = claims.text("repository").map(|r| format!("repo:{r}"));
+        Refused::new(repository.as_deref().or_else(|| claims.subject()), None)
     }
 
     fn audit_claims(&self, claims: &Claims) -> AuditClaims {

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crate::audit::AuditClaims;
 use crate::claims::Claims;
-use crate::identity::Identity;
+use crate::identity::{Identity, Refused};
 use crate::jose::base64url;
 use crate::jose::json::parse_strict;
 use crate::jose::jwks::KeySet;
@@ -50,6 +50,11 @@ pub(crate) trait JwtRules {
     /// What of a proven token the audit event repeats.
     fn audit_claims(&self, _: &Claims) -> AuditClaims {
         AuditClaims::default()
+    }
+
+    /// Whom a proven token names that this provider refuses.
+    fn refused(&self, claims: &Claims) -> Refused {
+        Refused::new(claims.subject(), None)
     }
 
     /// Where the rest of the caller's groups is to be had, when the token says that it does not hold them.

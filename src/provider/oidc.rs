@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::claims::Claims;
 use crate::glob::Globs;
-use crate::identity::{Identity, is_part};
+use crate::identity::{Identity, Refused, is_part};
 use crate::jose::{Algorithm, Jwk};
 use crate::policy::{ClaimPath, KeyOrigin, OidcPolicy};
 use crate::provider::jwt::{JwtRules, Ownership, check_use};
@@ -54,6 +54,13 @@ impl JwtRules for OidcPolicy {
             self.check_subject(claims, allowed)?;
         }
         self.identity(claims)
+    }
+
+    /// With the address only where the issuer vouches for it.
+    fn refused(&self, claims: &Claims) -> Refused {
+        let text = |path| claims.get(path).and_then(Value::as_str);
+        let email = text(&self.claim_map.email).filter(|_| self.trusts_email(claims));
+        Refused::new(text(&self.claim_map.user_id), email)
     }
 }
 

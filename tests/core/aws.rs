@@ -253,6 +253,10 @@ fn lists_are_those_of_the_policy_in_force() {
         bench.reload(&config(settings.clone()));
         assert_eq!(bench.with_token(&token), expected, "{settings}");
         bench.no_callout();
+        if expected != "ok" {
+            let event = event(bench.deny(&bearer(&token)).audit);
+            assert_eq!(event["fields"]["user_id"], CI, "whom the list refuses");
+        }
     }
 }
 

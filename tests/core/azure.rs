@@ -742,3 +742,14 @@ fn a_dead_graph_is_spared_and_nobody_waits_for_it() {
     assert_eq!(bench.with_token(&overage(json!({"uti": "next"}))), "ok");
     bench.no_callout();
 }
+
+#[test]
+fn the_event_names_whom_a_list_refuses() {
+    let mut bench = single(json!({"allowed_apps": OTHER}));
+    let fields = event(bench.deny(&bearer(&sealed(&v2(json!({}))))).audit)["fields"].clone();
+    assert_eq!(fields["code"], "app_not_allowed");
+    assert_eq!(
+        (&fields["user_id"], &fields["claims"]["app"]),
+        (&json!(OID), &json!(APP))
+    );
+}

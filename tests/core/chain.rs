@@ -267,6 +267,40 @@ fn the_unproven_subject_is_logged_only_when_asked_for() {
     }
 }
 
+/// An allow-list that is wrong can be mended only by who knows whom it refuses. Who has proven nothing is named nowhere.
+#[test]
+fn who_is_refused_for_a_reason_of_policy_is_named() {
+    let mut bench = Bench::oidc(json!({"allowed_subjects": "bob", "claim_map": {"email": "mail"}}));
+    for (claims, user, email) in [
+        (
+            json!({"mail": "a@example.com", "email_verified": true}),
+            json!("alice"),
+            json!("a@example.com"),
+        ),
+        (
+            json!({"mail": "a@example.com", "email_verified": false}),
+            json!("alice"),
+            json!(null),
+        ),
+        (json!({"mail": "a\nb"}), json!("alice"), json!(null)),
+        (json!({"sub": "a\nb"}), json!(null), json!(null)),
+    ] {
+        let fields = event(bench.deny(&bearer(&token(claims.clone()))).audit)["fields"].clone();
+        assert_eq!(fields["code"], "subject_not_allowed", "{claims}");
+        assert_eq!(
+            (&fields["user_id"], &fields["email"]),
+            (&user, &email),
+            "{claims}"
+        );
+        let fields = event(bench.deny(&bearer(&forged(claims.clone()))).audit)["fields"].clone();
+        assert_eq!(fields["code"], "bad_signature", "{claims}");
+        assert!(
+            fields.get("user_id").is_none() && fields.get("email").is_none(),
+            "{claims}"
+        );
+    }
+}
+
 #[test]
 fn waiting_requests_finish_under_the_policy_they_began_with() {
     let mut bench = Bench::new(&remote());

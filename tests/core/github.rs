@@ -365,3 +365,11 @@ fn lists_are_those_of_the_policy_in_force() {
     assert_eq!(bench.with_token(&token), "repository_not_allowed");
     assert_eq!(bench.verifier.0.get(), 1, "verified once");
 }
+
+#[test]
+fn the_event_names_whose_job_a_list_refuses() {
+    let mut bench = bench(json!({"allowed_refs": "refs/heads/other"}));
+    let fields = event(bench.deny(&bearer(&token(json!({})))).audit)["fields"].clone();
+    assert_eq!(fields["code"], "ref_not_allowed");
+    assert_eq!(fields["user_id"], "repo:octo-org/octo-repo");
+}

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub use self::arn::Arn;
 use self::presigned::Presigned;
 use crate::callout::{Callout, CalloutReply};
-use crate::identity::Identity;
+use crate::identity::{Identity, Refused};
 use crate::limits::Limits;
 use crate::lookup::{Failure, Finding, Progress, Question};
 use crate::policy::{AwsSigV4Policy, CalloutPolicy, TokenPrefix};
@@ -129,6 +129,11 @@ impl AwsSigV4Policy {
             workspace_id: None,
             groups: Vec::new(),
         })
+    }
+
+    /// Whom STS named, where [`judge`](Self::judge) refuses them.
+    pub(crate) fn refused(caller: &CallerIdentity) -> Refused {
+        Refused::new(Some(caller.arn.as_str()), None)
     }
 
     fn check(

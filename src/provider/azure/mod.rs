@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::audit::AuditClaims;
 use crate::claims::Claims;
-use crate::identity::{Identity, is_part};
+use crate::identity::{Identity, Refused, is_part};
 use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::policy::{AzurePolicy, GraphPolicy, KeyOrigin, Tenants};
 use crate::provider::jwt::{JwtRules, Ownership, check_use};
@@ -121,6 +121,10 @@ impl JwtRules for AzurePolicy {
         out.add("idtyp", claims.text("idtyp"));
         out.add("uti", claims.text("uti"));
         out
+    }
+
+    fn refused(&self, claims: &Claims) -> Refused {
+        Refused::new(claims.text("oid").or_else(|| claims.subject()), None)
     }
 
     fn more_groups(&self, claims: &Claims) -> Option<&GraphPolicy> {
