@@ -182,7 +182,10 @@ impl Call<'_, '_> {
                 during: guest.callback.name(),
                 why: format!("meant for context {}", guest.claimed),
             };
-            guest.world.borrow_mut().incidents.push(incident);
+            let incidents = &mut guest.world.borrow_mut().incidents;
+            if incidents.last() != Some(&incident) {
+                incidents.push(incident);
+            }
         }
         guest.effective
     }

@@ -1,6 +1,7 @@
 //! A request, and what became of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use crate::abi::{Field, Status};
 use crate::settings::{Profile, Settings};
@@ -172,7 +173,7 @@ fn decoded(target: &str) -> Vec<u8> {
 }
 
 /// An answer that the filter gave in the agent's place.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct LocalReply {
     /// HTTP status.
     pub status: u32,
@@ -192,7 +193,7 @@ impl LocalReply {
 }
 
 /// What the agent was sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Forwarded {
     /// All headers, pseudo headers too.
     pub headers: Vec<Field>,
@@ -213,6 +214,32 @@ impl Forwarded {
             .filter(|(n, _)| n.eq_ignore_ascii_case(name.as_bytes()))
             .map(|(_, v)| String::from_utf8_lossy(v).into_owned())
             .collect()
+    }
+}
+
+/// As text, one field a line: a failed test is to be read by people.
+fn as_text(f: &mut fmt::Formatter<'_>, head: &str, headers: &[Field], body: &[u8]) -> fmt::Result {
+    writeln!(f, "{head}")?;
+    for (name, value) in headers {
+        let (name, value) = (
+            String::from_utf8_lossy(name),
+            String::from_utf8_lossy(value),
+        );
+        writeln!(f, "  {name}: {value}")?;
+    }
+    write!(f, "  {}", String::from_utf8_lossy(body))
+}
+
+impl fmt::Debug for LocalReply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = format!("{} ({})", self.status, self.details);
+        as_text(f, &head, &self.headers, &self.body)
+    }
+}
+
+impl fmt::Debug for Forwarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        as_text(f, "forwarded", &self.headers, &self.body)
     }
 }
 
