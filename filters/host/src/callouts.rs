@@ -14,12 +14,12 @@ use crate::status::Status;
 /// # Errors
 /// Whatever the host says, and [`Status::BAD_ARGUMENT`] for an upstream that it would trap at.
 pub fn send(kind: HostKind, callout: &Callout) -> Result<u32, Status> {
-    let upstream = kind
+    let dialled = kind
         .dial(&callout.upstream, callout.scheme)
         .ok_or(Status::BAD_ARGUMENT)?;
     let pseudo: [Field<'_>; 4] = [
         (b":method", callout.method.as_bytes()),
-        (b":scheme", callout.scheme.as_bytes()),
+        (b":scheme", dialled.scheme.as_bytes()),
         (b":authority", callout.authority.as_bytes()),
         (b":path", callout.path.as_bytes()),
     ];
@@ -28,7 +28,7 @@ pub fn send(kind: HostKind, callout: &Callout) -> Result<u32, Status> {
         .iter()
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     hostcalls::http_call(
-        &upstream,
+        &dialled.address,
         pseudo.into_iter().chain(fields),
         &callout.body,
         callout.timeout,

@@ -18,6 +18,15 @@ pub enum HostKind {
     Nginx,
 }
 
+/// Where a callout goes, in the host's words.
+#[derive(Debug)]
+pub struct Dialled<'u> {
+    /// A cluster's name, or an address.
+    pub address: Cow<'u, str>,
+    /// `http` or `https`: how the host is to speak there.
+    pub scheme: &'static str,
+}
+
 impl HostKind {
     /// Finds out. Call it in a root context.
     ///
@@ -49,9 +58,12 @@ impl HostKind {
 
     /// Where a callout goes, in the host's words; `None` where the host would trap at them. Envoy takes a cluster's name, and says if
     /// there is none; nginx wants a port, and traps at one that is none.
-    pub fn dial<'u>(self, upstream: &'u str, scheme: &str) -> Option<Cow<'u, str>> {
+    pub fn dial<'u>(self, upstream: &'u str, scheme: &'static str) -> Option<Dialled<'u>> {
         match self {
-            Self::Envoy => Some(Cow::Borrowed(upstream)),
+            Self::Envoy => Some(Dialled {
+                address: Cow::Borrowed(upstream),
+                scheme,
+            }),
             Self::Nginx => nginx::dial(upstream, scheme),
         }
     }

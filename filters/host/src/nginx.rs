@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use portcullis_core::decision::Allow;
 use portcullis_core::url::{is_dialable, port_of};
 
+use crate::host_kind::Dialled;
 use crate::hostcalls;
 use crate::pairs::Field;
 use crate::status::Status;
@@ -104,16 +105,23 @@ pub fn has_no_body(fields: &[Field<'_>]) -> bool {
     }
 }
 
-/// An address with the port that nginx wants; `None` for what it would trap at.
-pub(crate) fn dial<'u>(upstream: &'u str, scheme: &str) -> Option<Cow<'u, str>> {
+/// An address with the port that nginx wants, and how to speak there; `None` for what it would trap at.
+///
+/// On a socket of this machine it is plain HTTP whatever the URL says: what listens there is a server block of the same nginx, which
+/// does TLS with the peer and has no certificate in its name.
+pub(crate) fn dial<'u>(upstream: &'u str, scheme: &'static str) -> Option<Dialled<'u>> {
     if !is_dialable(upstream) {
         return None;
     }
-    if upstream.starts_with("unix:") || port_of(upstream).is_some() {
-        return Some(Cow::Borrowed(upstream));
-    }
-    let port = if scheme == "https" { 443 } else { 80 };
-    Some(Cow::Owned(format!("{upstream}:{port}")))
+    let (address, scheme) = if upstream.starts_with("unix:") {
+        (Cow::Borrowed(upstream), "http")
+    } else if port_of(upstream).is_some() {
+        (Cow::Borrowed(upstream), scheme)
+    } else {
+        let port = if scheme == "https" { 443 } else { 80 };
+        (Cow::Owned(format!("{upstream}:{port}")), scheme)
+    };
+    Some(Dialled { address, scheme })
 }
 
 #[cfg(test)]
@@ -122,18 +130,23 @@ mod tests {
 
     #[test]
     fn an_address_has_a_port() {
-        for (upstream, scheme, dialled) in [
-            ("issuer.example", "https", Some("issuer.example:443")),
-            ("issuer.example", "http", Some("issuer.example:80")),
-            ("127.0.0.1:9000", "https", Some("127.0.0.1:9000")),
-            ("[::1]", "https", Some("[::1]:443")),
-            ("unix:/run/keys.sock", "http", Some("unix:/run/keys.sock")),
-            ("issuer.example:0", "https", None),
-            ("issuer.example:99999", "https", None),
-            ("issuer.example:x", "https", None),
-            ("", "https", None),
+        for (upstream, scheme, address, spoken) in [
+            ("issuer.example", "https", "issuer.example:443", "https"),
+            ("issuer.example", "http", "issuer.example:80", "http"),
+            ("127.0.0.1:9000", "https", "127.0.0.1:9000", "https"),
+            ("[::1]", "https", "[::1]:443", "https"),
+            (
+                "unix:/run/keys.sock",
+                "https",
+                "unix:/run/keys.sock",
+                "http",
+            ),
         ] {
-            assert_eq!(dial(upstream, scheme).as_deref(), dialled, "{upstream}");
+            let dialled = dial(upstream, scheme).unwrap();
+            assert_eq!((&*dialled.address, dialled.scheme), (address, spoken));
+        }
+        for trap in ["", "h:", "h:0", "h:99999", "h:x", "h:-1"] {
+            assert!(dial(trap, "https").is_none(), "{trap}");
         }
     }
 
