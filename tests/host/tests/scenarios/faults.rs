@@ -1,0 +1,1 @@
+//! Every host function failing in every way while requests are decided.
