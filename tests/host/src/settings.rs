@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::faults::Fault;
+
 /// A proxy, as `docs/hosts` describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Profile {
@@ -41,6 +43,9 @@ pub struct Settings {
     /// Properties beside the known ones: path with dots, value.
     pub properties: BTreeMap<String, Vec<u8>>,
 
+    /// Host functions that fail from the very start.
+    pub faults: Vec<Fault>,
+
     /// Envoy: cluster names. A callout to another is `BadArgument`.
     pub clusters: BTreeSet<String>,
     /// Envoy: `node.id`; empty for none.
@@ -77,6 +82,7 @@ impl Settings {
             start_at: 1_767_225_600,
             client_address: "192.0.2.7:40000".to_owned(),
             properties: BTreeMap::new(),
+            faults: Vec::new(),
             clusters: BTreeSet::new(),
             node_id: "proxy-1".to_owned(),
             allow_on_headers_stop_iteration: false,

@@ -117,7 +117,10 @@ impl World {
             log: Vec::new(),
             streams: BTreeMap::new(),
             callouts: BTreeMap::new(),
-            faults: Faults::default(),
+            faults: Faults {
+                in_force: settings.faults.clone(),
+                ..Faults::default()
+            },
             incidents: Vec::new(),
             configuration,
             incoming: None,

@@ -4,8 +4,11 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
-use ed25519_dalek::Signer;
-use p256::ecdsa::signature::SignatureEncoding;
+use ring::rand::SystemRandom;
+use ring::rsa::{KeyPairComponents, PublicKeyComponents};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+};
 use serde_json::{Map, Value, json};
 
 fn keys() -> &'static Value {
@@ -38,26 +41,42 @@ pub fn jwks(names: &Value) -> Value {
 }
 
 fn sign(key: &Value, input: &[u8]) -> Vec<u8> {
+    let random = SystemRandom::new();
+    let part = |name| number(key, name);
     match key["kty"].as_str().unwrap() {
         "OKP" => {
-            let seed = number(key, "d").try_into().unwrap();
-            ed25519_dalek::SigningKey::from_bytes(&seed)
-                .sign(input)
-                .to_vec()
+            let pair = Ed25519KeyPair::from_seed_and_public_key(&part("d"), &part("x")).unwrap();
+            pair.sign(input).as_ref().to_vec()
         }
         "EC" => {
-            let key = p256::ecdsa::SigningKey::from_slice(&number(key, "d")).unwrap();
-            let signature: p256::ecdsa::Signature = key.sign(input);
-            signature.to_vec()
+            let public = [vec![4], part("x"), part("y")].concat();
+            let kind = &ECDSA_P256_SHA256_FIXED_SIGNING;
+            let pair =
+                EcdsaKeyPair::from_private_key_and_public_key(kind, &part("d"), &public, &random);
+            pair.unwrap()
+                .sign(&random, input)
+                .unwrap()
+                .as_ref()
+                .to_vec()
         }
         "RSA" => {
-            let uint = |name| rsa::BoxedUint::from_be_slice_vartime(&number(key, name));
-            let primes = vec![uint("p"), uint("q")];
-            let key = rsa::RsaPrivateKey::from_components(uint("n"), uint("e"), uint("d"), primes)
+            let pair = RsaKeyPair::from_components(&KeyPairComponents {
+                public_key: PublicKeyComponents {
+                    n: part("n"),
+                    e: part("e"),
+                },
+                d: part("d"),
+                p: part("p"),
+                q: part("q"),
+                dP: part("dp"),
+                dQ: part("dq"),
+                qInv: part("qi"),
+            })
+            .unwrap();
+            let mut signature = vec![0; pair.public().modulus_len()];
+            pair.sign(&RSA_PKCS1_SHA256, &random, input, &mut signature)
                 .unwrap();
-            rsa::pkcs1v15::SigningKey::<sha2::Sha256>::new(key)
-                .sign(input)
-                .to_vec()
+            signature
         }
         other => panic!("no key of kind {other}"),
     }
