@@ -1,6 +1,11 @@
 //! Callouts that the filter sent, and how they end.
 
 use crate::abi::Field;
+use crate::settings::Profile;
+use crate::world::Incoming;
+
+/// nginx reads no body of a response with more than this in its headers.
+const NGINX_RESPONSE_HEADERS: usize = 8 << 10;
 
 /// A callout under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,5 +103,48 @@ impl Reply {
             | Self::CloseDelimited(_)
             | Self::NoReply => "ok",
         }
+    }
+}
+
+/// What a callback is shown of a reply.
+pub(crate) fn incoming(profile: Profile, reply: &Reply) -> Incoming {
+    let mut headers: Vec<Field> = Vec::new();
+    let mut body: Vec<u8> = Vec::new();
+    let mut missing = 0;
+    match (profile, reply) {
+        (_, Reply::Response { .. }) => (headers, body) = response(reply),
+        (Profile::Nginx, Reply::Truncated(inner, by)) => {
+            (headers, body) = response(inner);
+            missing = *by;
+        }
+        (Profile::Nginx, Reply::CloseDelimited(inner)) => headers = response(inner).0,
+        (Profile::Envoy, Reply::CloseDelimited(inner)) => (headers, body) = response(inner),
+        _ => {}
+    }
+    let long: usize = headers.iter().map(|(n, v)| n.len() + v.len() + 4).sum();
+    if profile == Profile::Nginx && long > NGINX_RESPONSE_HEADERS {
+        body.clear();
+        missing = 0;
+    }
+    Incoming {
+        size: body.len() + missing,
+        headers,
+        body,
+        dispatch_status: reply.dispatch_status(),
+    }
+}
+
+fn response(reply: &Reply) -> (Vec<Field>, Vec<u8>) {
+    match reply {
+        Reply::Response {
+            status,
+            headers,
+            body,
+        } => {
+            let mut all = vec![(b":status".to_vec(), status.to_string().into_bytes())];
+            all.extend(headers.iter().cloned());
+            (all, body.clone())
+        }
+        _ => (Vec::new(), Vec::new()),
     }
 }

@@ -55,6 +55,7 @@ mod host;
 mod imports;
 mod metrics;
 mod module;
+mod phases;
 mod properties;
 mod settings;
 mod shared_data;

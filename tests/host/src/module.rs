@@ -1,6 +1,6 @@
 //! Modules, compiled once in each test process.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -10,7 +10,10 @@ use wasmtime::{Config, Engine, OptLevel};
 #[derive(Clone)]
 pub struct Module(pub(crate) wasmtime::Module);
 
-static COMPILED: OnceLock<(Engine, Mutex<HashMap<Vec<u8>, Module>>)> = OnceLock::new();
+static ENGINE: OnceLock<Engine> = OnceLock::new();
+
+/// By their bytes.
+static COMPILED: Mutex<BTreeMap<Vec<u8>, Module>> = Mutex::new(BTreeMap::new());
 
 impl Module {
     /// `dist/portcullis.wasm`.
@@ -33,15 +36,14 @@ impl Module {
     /// # Panics
     /// When it is neither.
     pub fn new(bytes: &[u8]) -> Self {
-        let (engine, compiled) = COMPILED.get_or_init(|| {
+        let engine = ENGINE.get_or_init(|| {
             let mut config = Config::new();
             config.cranelift_opt_level(OptLevel::Speed);
             config.wasm_backtrace_max_frames(None);
-            let engine = Engine::new(&config).unwrap_or_else(|error| panic!("wasmtime: {error:#}"));
-            (engine, Mutex::default())
+            Engine::new(&config).unwrap_or_else(|error| panic!("wasmtime: {error:#}"))
         });
         // Held while it compiles: the second test that wants it waits in place of compiling it too.
-        let mut compiled = compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(module) = compiled.get(bytes) {
             return module.clone();
         }
