@@ -724,7 +724,12 @@ impl Host {
             if profile == Profile::Nginx && !answered {
                 match action {
                     0 if calls > 0 => {
-                        return self.crash(worker, id, callback, "went on with a callout under way");
+                        return self.crash(
+                            worker,
+                            id,
+                            callback,
+                            "went on with a callout under way",
+                        );
                     }
                     0 | 1 => {}
                     _ => {

@@ -1,5 +1,11 @@
 //! The built module in both profiles.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests"
+)]
 use portcullis_test_host::*;
 
 fn config() -> Vec<u8> {
@@ -17,15 +23,22 @@ fn static_token() {
         println!("compiled {:?}", t.elapsed());
         let mut host = Host::start(&module, settings, &config()).unwrap_or_else(|e| panic!("{e}"));
         println!("started {:?}", t.elapsed());
-        let id = host.send(0, Request::get("/rest/orders").token("top-secret-token-value-0123456789"));
+        let id = host.send(
+            0,
+            Request::get("/rest/orders").token("top-secret-token-value-0123456789"),
+        );
         println!("{:?}", host.stream(id));
         let id = host.send(0, Request::get("/rest/orders").token("wrong"));
         println!("{:?} {:?}", host.fate(id), host.stream(id).audit());
         host.advance(std::time::Duration::from_secs(3));
         println!("{:?}", t.elapsed());
-        for l in host.log() { println!("{l:?}"); }
+        for l in host.log() {
+            println!("{l:?}");
+        }
         println!("{:?}", host.calls());
-        for m in host.metrics().all() { println!("{m:?}"); }
+        for m in host.metrics().all() {
+            println!("{m:?}");
+        }
         println!("{:?}", host.take_incidents());
     }
 }
