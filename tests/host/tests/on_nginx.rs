@@ -115,6 +115,14 @@ fn issuer(host: &mut Host) -> usize {
     })
 }
 
+/// Lets the timer fetch the keys, a step at a time.
+fn fetched(host: &mut Host) {
+    for _ in 0..3 {
+        host.advance(Duration::from_millis(60));
+        issuer(host);
+    }
+}
+
 fn orders() -> Request {
     Request::get("/rest/orders")
 }
@@ -144,10 +152,7 @@ fn refused(host: &Host, id: u32, status: u32, code: &str) {
 #[test]
 fn identity_goes_out_in_variables_and_credentials_end_here() {
     let mut host = start(&oidc());
-    issuer(&mut host);
-    host.advance(Duration::from_millis(200));
-    issuer(&mut host);
-    host.advance(Duration::from_millis(200));
+    fetched(&mut host);
     let id = host.send(0, orders().token(&token("k1", "alice")));
     let stream = host.stream(id);
     assert_eq!(stream.left("portcullis_decision").as_deref(), Some("allow"));
@@ -527,11 +532,7 @@ fn the_path_and_the_host_are_the_clients() {
     // The server's own name must not name the agent.
     settings.server_name = "orders.agents.test:8080".to_owned();
     let mut host = start_with(settings, &config);
-    while issuer(&mut host) + host.callouts().len() > 0 {}
-    host.advance(Duration::from_millis(60));
-    issuer(&mut host);
-    host.advance(Duration::from_millis(60));
-    issuer(&mut host);
+    fetched(&mut host);
     for (name, fate) in [
         ("orders.agents.test", None),
         ("billing.agents.test", Some("forbidden_agent")),
