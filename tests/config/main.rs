@@ -13,6 +13,7 @@ mod aws_sigv4;
 mod azure_ad;
 mod gcp_iap;
 mod github_actions;
+mod hosts;
 mod http_verifier;
 mod resource_metadata;
 mod sigv4;

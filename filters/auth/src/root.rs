@@ -78,7 +78,8 @@ impl Root {
             ticking: false,
             slow_tick_at: UnixTime::default(),
             auth: None,
-            sinks: Vec::new(),
+            // Whoever is refused for want of a configuration is written down where the access log looks.
+            sinks: vec![AuditSink::FilterState],
             waiting: BTreeMap::new(),
             hashing: BTreeMap::new(),
             in_flight: BTreeMap::new(),

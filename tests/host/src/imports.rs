@@ -340,7 +340,9 @@ fn buffer_of(call: &Call<'_, '_>, kind: u32) -> Result<Vec<u8>, Stop> {
         buffer::PLUGIN_CONFIGURATION if call.guest().callback == Callback::Configure => {
             Ok(world.borrow().configuration.clone())
         }
-        buffer::VM_CONFIGURATION => Ok(Vec::new()),
+        buffer::VM_CONFIGURATION if call.guest().callback == Callback::VmStart => {
+            Ok(world.borrow().settings.vm_configuration.clone())
+        }
         _ => Err(Status::NOT_FOUND.into()),
     }
 }

@@ -40,6 +40,8 @@ pub struct Settings {
     pub start_at: u64,
     /// The client's address.
     pub client_address: String,
+    /// The VM's own configuration: Envoy's `vm_config.configuration`, the third word of nginx's `module`.
+    pub vm_configuration: Vec<u8>,
     /// Properties beside the known ones: path with dots, value.
     pub properties: BTreeMap<String, Vec<u8>>,
 
@@ -81,6 +83,7 @@ impl Settings {
             env: BTreeMap::new(),
             start_at: 1_767_225_600,
             client_address: "192.0.2.7:40000".to_owned(),
+            vm_configuration: Vec::new(),
             properties: BTreeMap::new(),
             faults: Vec::new(),
             clusters: BTreeSet::new(),

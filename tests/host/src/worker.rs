@@ -81,7 +81,9 @@ impl Worker {
         }
         worker.root = worker.create_root()?;
         let root = worker.root;
-        match worker.call(Callback::VmStart, root, &[root, 0]) {
+        let size = world.borrow().settings.vm_configuration.len();
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        match worker.call(Callback::VmStart, root, &[root, size]) {
             Called::Absent | Called::Returned(1..) => {}
             other => return Err(format!("proxy_on_vm_start: {other:?}")),
         }
