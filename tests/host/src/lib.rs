@@ -39,7 +39,7 @@
 //! | to see the rest | [`Host::metrics`], [`Host::shared`], [`Host::log`], [`Host::calls`], [`Host::take_incidents`] |
 //!
 //! What is not played: response phases, gRPC, shared queues, replacing a body, Envoy's own crypto (a foreign function answers `NotFound`
-//! there, so signatures are verified in the module). The profiles are `hosts/` in the documentation, line by line in `tests/nginx`.
+//! there, so signatures are verified in the module). The profiles are `hosts/` in the documentation, line by line in `tests/nginx` and `tests/envoy`.
 
 #![allow(
     clippy::panic,

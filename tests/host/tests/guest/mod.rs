@@ -2,6 +2,8 @@
 //!
 //! A guest logs what the host says: `status 10` for a status, the bytes for what was returned.
 
+#![allow(dead_code, reason = "shared: not every test file uses all of it")]
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

@@ -37,7 +37,7 @@ fn every_worker_ticks_and_its_callouts_end_in_the_root_context() {
 
 #[test]
 fn a_second_tick_period_traps() {
-    let mut guest = Guest::default();
+    let guest = Guest::default();
     let period = tell(call("set_tick_period_milliseconds", &["(i32.const 50)"]));
     let guest_twice = guest
         .clone()
@@ -46,7 +46,6 @@ fn a_second_tick_period_traps() {
     guest_twice.envoy();
     // Zero ends it, and is no second one.
     let none = tell(call("set_tick_period_milliseconds", &["(i32.const 0)"]));
-    let _ = guest.text("");
     guest
         .on("configure", period + &none + "(i32.const 1)")
         .nginx();
@@ -230,8 +229,7 @@ fn whole_truncated_and_close_delimited_bodies() {
 
 #[test]
 fn eight_mebibytes_come_uncapped() {
-    let mut guest = Guest::default();
-    let _ = guest.text("");
+    let guest = Guest::default();
     let right = "(i32.eq (local.get 3) (i32.const 8388608))";
     let mut host = waiting(guest, &tell(right)).nginx();
     host.send(0, Request::get("/"));
