@@ -204,7 +204,7 @@ fn unknown_keys() {
     let table = [
         (
             with("x", json!(1)),
-            "x: unknown key; known here: auth, agent, agents, callouts, identity, audit, crypto, limits",
+            "x: unknown key; known here: auth, agent, agents, callouts, identity, audit, crypto, limits, host",
         ),
         (
             with("Audit", json!({})),

@@ -497,7 +497,7 @@ fn a_bad_configuration_loads_and_denies_everybody() {
         (json!({"host": "envoy", "auth": oidc()["auth"]}).to_string(), "host: this is nginx"),
         (
             json!({"auth": oidc()["auth"], "callouts": {"upstreams": {"issuer.example": "issuer.example:99999"}}}).to_string(),
-            "callouts.upstreams.",
+            "callouts.upstreams[",
         ),
     ] {
         let mut host = Host::start(&Module::built(), settings(), config.as_bytes()).unwrap();
