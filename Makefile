@@ -10,8 +10,9 @@ PYTHON := .venv/bin/python
 CARGO := cargo
 # Crates that exist as WebAssembly only: natively they are checked but have nothing to run.
 WASM_ONLY := portcullis-noop portcullis-host-verify
-# Needs what `make build` leaves behind, so it runs after it and not with the native tests.
+# These need what `make build` leaves behind, so they run after it and not with the native tests.
 MODULE_TEST := portcullis-wasm-imports
+HOST_TEST := portcullis-test-host
 FUZZ_SECONDS ?= 60
 # Of each target, in `make test`.
 FUZZ_SMOKE_SECONDS ?= 8
@@ -49,7 +50,7 @@ package-verify: setup ## builds the committed sources in two other folders (abou
 
 .PHONY: test
 test: setup ## everything: lint, native, Node, the module, end to end, conformance, a short soak, a little fuzzing
-	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-package test-docs test-e2e test-conformance
+	@$(MAKE) --no-print-directory lint test-native test-instructions test-wasm test-bench test-module test-host test-package test-docs test-e2e test-conformance
 	@$(MAKE) --no-print-directory soak MINUTES=3 SOAK_REPORT=target/soak.md
 	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=$(FUZZ_SMOKE_SECONDS)
 	$(call headline,all tests passed)
@@ -74,7 +75,7 @@ docs: ## the API documentation, into target/doc
 .PHONY: test-native
 test-native: setup ## unit and integration tests on this machine
 	$(call headline,tests: native)
-	$(CARGO) test --locked --workspace $(foreach p,$(WASM_ONLY) $(MODULE_TEST),--exclude $(p))
+	$(CARGO) test --locked --workspace $(foreach p,$(WASM_ONLY) $(MODULE_TEST) $(HOST_TEST),--exclude $(p))
 
 .PHONY: test-wasm
 test-wasm: setup ## the core's tests as WebAssembly in Node
@@ -104,6 +105,11 @@ test-docs: build ## links, configurations and commands of the documentation
 .PHONY: site
 site: setup ## the documentation as a book, in target/site/book; builds mdBook the first time
 	@scripts/site
+
+.PHONY: test-host
+test-host: build ## the built module on the host emulator, as Envoy and as nginx
+	$(call headline,tests: the host emulator)
+	$(CARGO) test --locked -p $(HOST_TEST)
 
 .PHONY: test-instructions
 test-instructions: setup ## instructions of the core's hot paths, against the agreed figures

@@ -61,12 +61,23 @@ pub fn response(
         ),
         Reason::Rejected => (401, "unauthorized", "token rejected by auth provider"),
         Reason::Invalid => (401, "unauthorized", "invalid token"),
+        Reason::BadRequest if code == Code::IdentityHeader => (
+            400,
+            "bad_request",
+            "the request brings headers that only this proxy may set",
+        ),
+        Reason::BadRequest => (400, "bad_request", "too many header fields"),
         Reason::ForbiddenAgent => (403, "forbidden", "not allowed to call this agent"),
         Reason::RateLimited => (429, "rate_limited", "too many requests"),
         Reason::ProviderUnavailable if unavailable_status == 401 => {
             (401, "unauthorized", "auth provider unavailable")
         }
         Reason::ProviderUnavailable => (503, "unavailable", "auth provider unavailable"),
+        Reason::Infrastructure if code == Code::NoPolicy => (
+            503,
+            "unavailable",
+            "no usable configuration is in force; the proxy's log says why",
+        ),
         Reason::Infrastructure => (503, "unavailable", "auth provider error"),
     };
     let mut body = String::with_capacity(160);
@@ -137,7 +148,10 @@ mod tests {
     fn every_code_is_a_refusal() {
         for code in Code::ALL {
             let r = response(*code, 503, None, "r-1");
-            assert!(matches!(r.status, 401 | 403 | 413 | 429 | 503), "{code}");
+            assert!(
+                matches!(r.status, 400 | 401 | 403 | 413 | 429 | 503),
+                "{code}"
+            );
             assert_eq!(
                 r.status == 401,
                 header(&r, "www-authenticate").is_some(),

@@ -10,6 +10,9 @@
 //! 3. [`Authenticator::reply`] with what came back; tell the other workers what [`Authenticator::poll_finished`] says.
 //! 4. Then [`NeedCallout::resume`] every held request that [`NeedCallout::ready`] says is ready.
 //!
+//! Where a host can let a request go only in the callback of a callout that the request itself has sent, 2 to 4 are for the background
+//! alone: each held request sends [`NeedCallout::callout`] and is judged by [`NeedCallout::reply`].
+//!
 //! Invariant: a request is judged by the policy that was in force when it began, and by no other.
 
 use std::cell::RefCell;
@@ -25,7 +28,7 @@ use crate::apikey::feed::source::Asker;
 use crate::apikey::feed::{FeedId, FeedSource, FeedStore, Notice, Snapshot, View};
 use crate::body::NeedBody;
 use crate::callout::{Callout, CalloutId, CalloutReply};
-use crate::decision::{Decision, Step};
+use crate::decision::Step;
 use crate::jose::verify::SignatureVerifier;
 use crate::judge::{HeaderNames, Inputs, Judge, Wait};
 use crate::keys::source::FetchOutcome;
@@ -34,11 +37,12 @@ use crate::lookup::{LookupId, Lookups};
 use crate::metrics;
 use crate::policy::{ChainTraits, KeyOrigin, Policy, ProviderKind};
 use crate::provider::Awaited;
-use crate::reason::Code;
 use crate::request::RequestHead;
 use crate::time::UnixTime;
 use crate::tokens::TokenCache;
 use crate::trace::{Trace, Verdict};
+pub use crate::waiting::NeedCallout;
+use crate::waiting::Waited;
 
 /// As much of a proxy's name as services are told.
 const MAX_PROXY_NAME: usize = 128;
@@ -172,7 +176,7 @@ pub struct Authenticator {
     pub(crate) stores: Rc<RefCell<Stores>>,
     pub(crate) verifier: Rc<dyn SignatureVerifier>,
     in_flight: Vec<(CalloutId, Errand)>,
-    finished: VecDeque<Finished>,
+    pub(crate) finished: VecDeque<Finished>,
 }
 
 /// What a callout was sent for.
@@ -286,7 +290,7 @@ impl Authenticator {
         (step, trace)
     }
 
-    fn judge(
+    pub(crate) fn judge(
         &self,
         inputs: Inputs<'_>,
         waited: Option<Waited>,
@@ -344,6 +348,7 @@ impl Authenticator {
                         awaited,
                         since: now,
                         attempts,
+                        asked: 0,
                     },
                     // Keys first and then an answer: each is worth its own wait. Nothing else makes it longer.
                     Some(w) => Waited {
@@ -357,10 +362,7 @@ impl Authenticator {
                         ..w
                     },
                 };
-                Step::NeedCallout(NeedCallout {
-                    inputs: inputs.into_owned(),
-                    waited,
-                })
+                Step::NeedCallout(NeedCallout::new(inputs.into_owned(), waited))
             }
         }
     }
@@ -644,109 +646,5 @@ impl std::fmt::Debug for Authenticator {
         f.debug_struct("Authenticator")
             .field("config_version", &self.live.policy.version)
             .finish_non_exhaustive()
-    }
-}
-
-/// What a held request waits for, and under which policy.
-#[derive(Debug)]
-pub(crate) struct Waited {
-    pub live: Rc<Live>,
-    pub awaited: Awaited,
-    /// When it began to wait for this.
-    pub since: UnixTime,
-    /// The key source's ended attempts then.
-    pub attempts: u64,
-    pub deadline: UnixTime,
-    /// The number of its audit event: taken once, however often it is asked again.
-    pub seq: u64,
-}
-
-impl Waited {
-    /// Since when it has waited for the answer to that question, if it has.
-    pub(crate) fn since(&self, id: LookupId) -> Option<UnixTime> {
-        (self.awaited == Awaited::Lookup(id)).then_some(self.since)
-    }
-}
-
-/// A request that waits for a callout. It owns all it needs and keeps the policy it began with; asking consumes it, so a
-/// finished request can't be asked again.
-#[derive(Debug)]
-pub struct NeedCallout {
-    inputs: Inputs<'static>,
-    waited: Waited,
-}
-
-impl NeedCallout {
-    /// When [`Self::resume`] decides whatever has come by then.
-    pub const fn deadline(&self) -> UnixTime {
-        self.waited.deadline
-    }
-
-    /// Whether asking again would make a difference: what it waits for has ended, or the deadline passed.
-    pub fn ready(&self, auth: &Authenticator, now: UnixTime) -> bool {
-        if now >= self.waited.deadline {
-            return true;
-        }
-        let stores = auth.stores.borrow();
-        match self.waited.awaited {
-            Awaited::Keys(source) => stores
-                .keys
-                .get(source)
-                .is_none_or(|s| s.attempts() > self.waited.attempts),
-            Awaited::Lookup(id) => !stores.lookups.is_pending(&id),
-            Awaited::Feed(feed) => stores
-                .feeds
-                .get(feed)
-                .is_none_or(|f| f.attempts() > self.waited.attempts),
-        }
-    }
-
-    /// Why it would be refused if it could not wait.
-    pub const fn unavailable(&self) -> Code {
-        self.waited.awaited.unavailable()
-    }
-
-    /// Judges the request with what has come since.
-    pub fn resume(self, auth: &mut Authenticator, now: UnixTime) -> Step {
-        auth.judge(self.inputs, Some(self.waited), now, None)
-    }
-
-    /// As [`Self::resume`], and says how it came about.
-    pub fn resume_traced(self, auth: &mut Authenticator, now: UnixTime) -> (Step, Trace) {
-        let mut trace = self.inputs.trace();
-        let verdicts = Some(&mut trace.verdicts);
-        let step = auth.judge(self.inputs, Some(self.waited), now, verdicts);
-        (step, trace)
-    }
-
-    /// Refuses the request without waiting on: the host can't hold it, or has lost it.
-    pub fn abandon(self, auth: &mut Authenticator, code: Code, now: UnixTime) -> Step {
-        Step::Done(self.refused(auth, code, now))
-    }
-
-    /// The line to leave in the audit log should the request end before it is judged (code `cancelled`).
-    pub fn cancelled_audit(
-        &self,
-        auth: &mut Authenticator,
-        now: UnixTime,
-    ) -> Option<crate::audit::AuditLine> {
-        match self.refused(auth, Code::Cancelled, now) {
-            Decision::Deny(denial) => denial.audit,
-            Decision::Allow(_) | Decision::Limited(_) | Decision::Serve(_) => None,
-        }
-    }
-
-    fn refused(&self, auth: &Authenticator, code: Code, now: UnixTime) -> Decision {
-        let mut stores = auth.stores.borrow_mut();
-        let judge = Judge {
-            live: &self.waited.live,
-            stores: &mut stores,
-            verifier: &*auth.verifier,
-            now,
-            waited: Some(&self.waited),
-            seq: Some(self.waited.seq),
-            verdicts: None,
-        };
-        judge.refuse(&self.inputs, code)
     }
 }

@@ -45,6 +45,9 @@ pub struct Allow {
     pub remove: Vec<Cow<'static, [u8]>>,
     /// Request headers to set, replacing whatever has that name: lower-case name, value without CR, LF and NUL.
     pub set: Vec<(Rc<str>, Rc<str>)>,
+    /// What the names of the identity headers in [`Self::set`] begin with: a host that can't set headers hands the values over by the
+    /// rest of the name.
+    pub identity_prefix: Rc<str>,
     /// The audit event; `None` for skipped requests and where no sink wants it.
     pub audit: Option<AuditLine>,
     /// What to count.
@@ -121,7 +124,7 @@ pub struct Served {
 /// A request that is refused.
 #[derive(Debug)]
 pub struct Denial {
-    /// 401, 403, 413, 429 or 503.
+    /// 400, 401, 403, 413, 429 or 503.
     pub status: u16,
     /// Response headers, `content-type` among them.
     pub headers: Vec<answer::Field>,

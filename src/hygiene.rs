@@ -3,6 +3,7 @@
 //! An upstream trusts our identity headers. A caller who can smuggle one in is whoever he says he is, so all of
 //! them are removed first: every spelling a server may read as ours, on every request.
 
+use crate::credential::IAP_ASSERTION;
 use crate::request::RequestHead;
 
 /// What hygiene found to change.
@@ -45,6 +46,21 @@ pub fn cleanse(head: &RequestHead<'_>, prefix: &str) -> Cleansing {
         cleansing.connection = Some(kept.join(", "));
     }
     cleansing
+}
+
+/// Whether a request must be refused that can't be cleansed.
+///
+/// Where assertions of Identity-Aware Proxy are judged, Google itself sends [`UNSIGNED_IAP`] headers with every request; there the
+/// proxy's own configuration has to overwrite them. An assertion in another spelling than Google's is nobody's but an attacker's.
+pub fn is_spoofed(head: &RequestHead<'_>, cleansing: &Cleansing, behind_iap: bool) -> bool {
+    let from_google =
+        |name: &[u8]| behind_iap && !name.contains(&b'_') && starts_like(name, UNSIGNED_IAP);
+    cleansing.connection.is_some()
+        || cleansing.remove.iter().any(|name| !from_google(name))
+        || (behind_iap
+            && spellings(head, IAP_ASSERTION)
+                .iter()
+                .any(|name| name.contains(&b'_')))
 }
 
 fn is_ours(name: &[u8], prefix: &str) -> bool {

@@ -13,7 +13,7 @@ use crate::apikey::KeyId;
 use crate::apikey::bucket::RateLimit;
 use crate::apikey::feed::{KeyUse, View};
 use crate::audit::AuditClaims;
-use crate::authenticator::{Live, Stores, Waited};
+use crate::authenticator::{Live, Stores};
 use crate::credential::{Credential, TokenKind};
 use crate::decision::Decision;
 use crate::identity::{Identity, Refused};
@@ -30,6 +30,7 @@ use crate::reason::Code;
 use crate::sigv4::SignedRequest;
 use crate::time::UnixTime;
 use crate::trace::Verdict;
+use crate::waiting::Waited;
 
 /// What is known of a caller when a decision falls.
 #[derive(Clone, Default)]
@@ -92,6 +93,9 @@ impl<'j> Judge<'j> {
     /// The decision, or what it has to wait for.
     pub(crate) fn run(mut self, inputs: &Inputs<'_>) -> Result<Decision, Wait> {
         let policy = &self.live.policy;
+        if inputs.spoofed {
+            return Ok(self.deny(inputs, Code::IdentityHeader, Known::default()));
+        }
         if let Some(served) = &inputs.served {
             return Ok(Decision::Serve(served.clone()));
         }

@@ -39,6 +39,7 @@ pub mod time;
 pub mod tokens;
 pub mod trace;
 pub mod url;
+mod waiting;
 
 pub use authenticator::{Authenticator, NeedCallout, Stores};
 pub use body::NeedBody;

@@ -205,6 +205,20 @@ struct Pending {
     sent_at: Option<UnixTime>,
     /// Earlier failures in a row.
     failures: u32,
+    /// Its number among all questions, which an id is not: the same may be asked again later.
+    serial: u64,
+    /// Replies that were read.
+    stage: u32,
+    /// Requests that are asking it by themselves.
+    waiters: u32,
+}
+
+/// A part of a question that one request asks by itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnQuestion {
+    id: LookupId,
+    serial: u64,
+    stage: u32,
 }
 
 #[derive(Debug)]
@@ -230,6 +244,7 @@ pub struct Lookups {
     pending: BTreeMap<LookupId, Pending>,
     due: VecDeque<LookupId>,
     breakers: BTreeMap<[u8; 32], Breaker>,
+    last_serial: u64,
 }
 
 impl Lookups {
@@ -239,6 +254,7 @@ impl Lookups {
             pending: BTreeMap::new(),
             due: VecDeque::new(),
             breakers: BTreeMap::new(),
+            last_serial: 0,
         }
     }
 
@@ -312,9 +328,13 @@ impl Lookups {
             Some(Outcome::Failed(failures)) => failures,
             _ => 0,
         };
+        self.last_serial += 1;
         self.pending.insert(
             id,
             Pending {
+                serial: self.last_serial,
+                stage: 0,
+                waiters: 0,
                 timeout: question.callout().timeout,
                 question: Some(question),
                 scope: scope.clone(),
@@ -331,6 +351,8 @@ impl Lookups {
         self.give_up_overdue(now, limits);
         while let Some(id) = self.due.pop_front() {
             if let Some(pending) = self.pending.get_mut(&id)
+                // A request may have sent it by itself meanwhile.
+                && pending.sent_at.is_none()
                 && let Some(question) = &pending.question
             {
                 let callout = question.callout();
@@ -360,6 +382,7 @@ impl Lookups {
         let Some(question) = pending.question.take() else {
             return true;
         };
+        pending.stage = pending.stage.saturating_add(1);
         match question.read(reply, now) {
             Progress::Ask(next) => {
                 pending.question = Some(next);
@@ -375,6 +398,71 @@ impl Lookups {
                 self.fail(id, failure, now, limits);
                 false
             }
+        }
+    }
+
+    /// The callout of an open question, for one of those who wait to send by itself, and who is asked.
+    pub(crate) fn own_callout(
+        &mut self,
+        id: LookupId,
+        now: UnixTime,
+    ) -> Option<(OwnQuestion, Callout, Rc<str>)> {
+        let pending = self.pending.get_mut(&id)?;
+        let callout = pending.question.as_ref()?.callout();
+        pending.sent_at = Some(now);
+        pending.timeout = callout.timeout;
+        pending.waiters = pending.waiters.saturating_add(1);
+        let own = OwnQuestion {
+            id,
+            serial: pending.serial,
+            stage: pending.stage,
+        };
+        Some((own, callout, pending.scope.name.clone()))
+    }
+
+    /// What one of those who wait was answered; whether it was of use. Nobody reads it if another was answered sooner.
+    pub(crate) fn own_reply(
+        &mut self,
+        own: OwnQuestion,
+        reply: CalloutReply<'_>,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> bool {
+        match self.pending.get_mut(&own.id) {
+            Some(pending) if pending.serial == own.serial => {
+                pending.waiters = pending.waiters.saturating_sub(1);
+                pending.stage != own.stage || self.reply(&own.id, reply, now, limits)
+            }
+            _ => true,
+        }
+    }
+
+    /// One of those who wait is gone. With the last of them the question goes, and it says nothing about whom it was put to.
+    pub(crate) fn own_leave(&mut self, own: OwnQuestion) {
+        if let Some(pending) = self.pending.get_mut(&own.id)
+            && pending.serial == own.serial
+        {
+            pending.waiters = pending.waiters.saturating_sub(1);
+            if pending.waiters == 0 {
+                self.forget(&own.id);
+            }
+        }
+    }
+
+    /// Whoever opened a question can't wait for its answer, and nobody has sent it.
+    pub(crate) fn unasked(&mut self, id: &LookupId) {
+        let nobody = |p: &Pending| p.waiters == 0 && p.sent_at.is_none();
+        if self.pending.get(id).is_some_and(nobody) {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: &LookupId) {
+        if let Some(pending) = self.pending.remove(id)
+            && let Some(breaker) = self.breakers.get_mut(&pending.scope.digest)
+        {
+            // The try may have been this one; the next question is one, then.
+            breaker.probing = false;
         }
     }
 

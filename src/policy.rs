@@ -53,12 +53,39 @@ pub struct Policy {
     pub crypto: CryptoPolicy,
     /// Every bound.
     pub limits: Limits,
+    /// The proxy that it was written for; `None` leaves that to be found out.
+    pub host: Option<Host>,
+}
+
+/// A kind of proxy that a configuration can be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// Envoy and everything built on it.
+    Envoy,
+    /// nginx with ngx_wasm_module, Kong included.
+    Nginx,
+}
+
+impl Host {
+    /// As the configuration says it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Envoy => "envoy",
+            Self::Nginx => "nginx",
+        }
+    }
 }
 
 impl Policy {
     /// Whether ES256 is to be verified from tables, and may occur at all.
     pub fn wants_es256_tables(&self) -> bool {
         self.crypto.es256_tables && self.providers.iter().any(|p| p.kind.jwt_rules().is_some())
+    }
+
+    /// Whether a caller may have a rate limit.
+    pub fn may_limit_rates(&self) -> bool {
+        let is_key = |p: &Provider| matches!(p.kind, ProviderKind::ApiKey(_));
+        self.providers.iter().any(is_key)
     }
 
     /// What the chain needs of every request.
@@ -639,6 +666,17 @@ pub struct IdentityPolicy {
     pub header_prefix: String,
     /// Leave the credential on the request.
     pub forward_credentials: bool,
+    /// What becomes of a request that brings an identity header.
+    pub spoofed: Spoofed,
+}
+
+/// What becomes of a request that brings a header which only the filter may set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoofed {
+    /// The header is removed.
+    Removed,
+    /// The request is refused, because the host can't remove a header that a client sent.
+    Refused,
 }
 
 /// Where audit events go and what is in them.

@@ -14,6 +14,8 @@ pub enum Reason {
     Rejected,
     /// Malformed or not genuine.
     Invalid,
+    /// Refused for what it is, whoever sends it.
+    BadRequest,
     /// Genuine, but key, provider or identity may not call this agent.
     ForbiddenAgent,
     /// Over its rate limit.
@@ -26,11 +28,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::MissingToken,
         Self::NotForMe,
         Self::Rejected,
         Self::Invalid,
+        Self::BadRequest,
         Self::ForbiddenAgent,
         Self::RateLimited,
         Self::ProviderUnavailable,
@@ -44,6 +47,7 @@ impl Reason {
             Self::NotForMe => "not_for_me",
             Self::Rejected => "rejected",
             Self::Invalid => "invalid",
+            Self::BadRequest => "bad_request",
             Self::ForbiddenAgent => "forbidden_agent",
             Self::RateLimited => "rate_limited",
             Self::ProviderUnavailable => "provider_unavailable",
@@ -240,9 +244,14 @@ codes! {
     /// The key feed has given no usable answer for longer than `max_staleness`, so nobody knows what was revoked meanwhile.
     FeedStale = "feed_stale" in ProviderUnavailable;
 
+    /// The request brings an identity header of ours, in whatever spelling, and this proxy can't remove it; answered with 400.
+    IdentityHeader = "identity_header" in BadRequest;
+    /// The request has as many header fields as this proxy shows at most, so that there may be more; answered with 400.
+    TooManyHeaders = "too_many_headers" in BadRequest;
+
     /// The request ended (client gone, stream reset) before a decision was made.
     Cancelled = "cancelled" in Infrastructure;
-    /// Nothing of a body came in time that had to be hashed; on Envoy, `allow_on_headers_stop_iteration` may be missing.
+    /// A body had to be hashed and was not shown: on Envoy `allow_on_headers_stop_iteration` may be missing, on nginx no body ever is.
     BodyNotSeen = "body_not_seen" in Infrastructure;
     /// A host call failed that the decision needed.
     HostFailure = "host_failure" in Infrastructure;

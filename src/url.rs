@@ -36,11 +36,13 @@ impl Url {
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(end);
-        let (host, port) = match authority.rsplit_once(':') {
-            // An IPv6 literal has colons of its own, inside brackets.
-            Some((host, port)) if !port.contains(']') => (host, Some(port)),
-            _ => (authority, None),
-        };
+        let port = port_of(authority);
+        let host = port.map_or(authority, |port| {
+            authority
+                .strip_suffix(port)
+                .and_then(|a| a.strip_suffix(':'))
+                .unwrap_or_default()
+        });
         let host_ok = match host.strip_prefix('[') {
             Some(v6) => v6
                 .strip_suffix(']')
@@ -73,6 +75,23 @@ impl Url {
             path,
         })
     }
+}
+
+/// Whether a host can connect to that address: `host`, `host:port` with a port from 1 to 65535, or `unix:/path.sock`.
+pub fn is_dialable(upstream: &str) -> bool {
+    if let Some(path) = upstream.strip_prefix("unix:") {
+        return path.starts_with('/') && path.bytes().all(|b| (0x21..0x7f).contains(&b));
+    }
+    let parsed = Url::parse(&format!("http://{upstream}"));
+    let plain = parsed.is_ok_and(|url| url.authority.eq_ignore_ascii_case(upstream));
+    plain && port_of(upstream).is_none_or(|port| port.parse::<u16>().is_ok_and(|n| n > 0))
+}
+
+/// The port that an authority or upstream names.
+pub fn port_of(authority: &str) -> Option<&str> {
+    let (_, port) = authority.rsplit_once(':')?;
+    // An IPv6 literal has colons of its own, inside brackets.
+    (!port.contains(']')).then_some(port)
 }
 
 #[cfg(test)]
@@ -118,6 +137,39 @@ mod tests {
             ("https://h/\r\nx", UrlError::Path),
         ] {
             assert_eq!(Url::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_can_be_connected_to() {
+        for good in [
+            "h",
+            "h:1",
+            "h.example:65535",
+            "127.0.0.1:80",
+            "[::1]:443",
+            "[::1]",
+            "unix:/run/x.sock",
+        ] {
+            assert!(is_dialable(good), "{good}");
+        }
+        for bad in [
+            "",
+            "h:",
+            "h:0",
+            "h:00",
+            "h:65536",
+            "h:-1",
+            "h:x",
+            "h:+1",
+            "::1:80",
+            "u@h",
+            "h/x",
+            "unix:x",
+            "unix:/a b",
+            "http://h",
+        ] {
+            assert!(!is_dialable(bad), "{bad}");
         }
     }
 }

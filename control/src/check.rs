@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use portcullis_core::config::{ConfigError, Warning};
-use portcullis_core::policy::Policy;
+use portcullis_core::config::{ConfigError, Hazard, INLINE_BYTES, Warning};
+use portcullis_core::policy::{Host, Policy};
 use serde_json::{Value, json};
 
 use crate::document::{self, Found};
@@ -16,6 +16,9 @@ pub struct Args {
     /// Files to check; `-` is standard input
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// The VM's own configuration (nginx: after the module's path; Envoy: `vm_config.configuration`), for FILEs without one
+    #[arg(long, value_name = "FILE")]
+    vm_config: Option<PathBuf>,
     /// Fail on warnings too: on what is legal but dangerous
     #[arg(long)]
     deny_warnings: bool,
@@ -49,7 +52,29 @@ struct Summary {
 
 /// Checks every file and says so.
 pub fn run(args: &Args) -> ExitCode {
-    let reports: Vec<Report> = args.files.iter().flat_map(|file| check(file)).collect();
+    let vm = args.vm_config.as_deref().map(|file| {
+        let text = read(file).map_err(document::Fault::Io);
+        text.and_then(|bytes| document::vm_configuration(&bytes))
+            .map_err(|fault| (file, fault))
+    });
+    let reports: Vec<Report> = match vm.transpose() {
+        Ok(vm) => {
+            let vm = vm.unwrap_or_default();
+            args.files
+                .iter()
+                .flat_map(|file| check(file, &vm))
+                .collect()
+        }
+        Err((file, fault)) => {
+            let name = file.display().to_string();
+            vec![Report::unreadable(
+                &name,
+                String::new(),
+                &fault.to_string(),
+                Vec::new(),
+            )]
+        }
+    };
     let failed = reports
         .iter()
         .any(|r| !r.errors.is_empty() || (args.deny_warnings && !r.warnings.is_empty()));
@@ -78,13 +103,13 @@ pub fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     std::fs::read(file)
 }
 
-fn check(file: &Path) -> Vec<Report> {
+fn check(file: &Path, vm: &str) -> Vec<Report> {
     let name = file.display().to_string();
     let found = read(file)
         .map_err(document::Fault::Io)
-        .and_then(|bytes| document::find(&bytes));
+        .and_then(|bytes| document::find(&bytes, vm));
     match found {
-        Ok(found) => found.into_iter().map(|f| examine(&name, f)).collect(),
+        Ok(found) => found.into_iter().map(|f| examine(&name, f, vm)).collect(),
         Err(fault) => vec![Report::unreadable(
             &name,
             String::new(),
@@ -94,13 +119,17 @@ fn check(file: &Path) -> Vec<Report> {
     }
 }
 
-fn examine(file: &str, mut found: Found) -> Report {
+fn examine(file: &str, mut found: Found, vm: &str) -> Report {
     let notes = std::mem::take(&mut found.notes);
     let text = match &found.text {
         Ok(text) => text,
         Err(fault) => return Report::unreadable(file, found.place, fault, notes),
     };
     let loaded = found.load(text);
+    // In an nginx file each parameter was measured as it stands there. This is what it would be at least.
+    let longest = text.len().saturating_sub(vm.len()).max(vm.len());
+    let around = std::mem::take(&mut found.warnings);
+    let in_a_file_of_its_own = found.place.is_empty();
     let mut report = Report {
         file: file.to_owned(),
         place: found.place,
@@ -117,6 +146,15 @@ fn examine(file: &str, mut found: Found) -> Report {
     match loaded.outcome {
         Ok((policy, warnings)) => {
             report.warnings = warnings.iter().map(Finding::warning).collect();
+            report
+                .warnings
+                .extend(around.into_iter().map(Finding::plain));
+            if in_a_file_of_its_own && policy.host == Some(Host::Nginx) && longest > INLINE_BYTES {
+                report.warnings.push(Finding::warning(&Warning {
+                    path: String::new(),
+                    hazard: Hazard::TooLongInline { bytes: longest },
+                }));
+            }
             report.summary = Some(Summary::of(&policy));
         }
         Err(errors) => report.errors = errors.0.iter().map(Finding::error).collect(),
@@ -202,6 +240,14 @@ impl Finding {
             path: error.path.clone(),
             message: error.problem.to_string(),
             line: error.to_string(),
+        }
+    }
+
+    fn plain(message: String) -> Self {
+        Self {
+            path: String::new(),
+            line: message.clone(),
+            message,
         }
     }
 

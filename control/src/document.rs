@@ -1,11 +1,13 @@
 //! Finding plugin configurations in what operators keep in files: the configuration itself, Envoy's
-//! files, Forge's `forge.yaml`.
+//! files, nginx's, Forge's `forge.yaml`.
 
 use std::fmt;
 
 use portcullis_core::config;
-use portcullis_core::policy::Policy;
+use portcullis_core::policy::{Host, Policy};
 use serde_json::{Map, Value};
+
+use crate::nginx;
 
 /// The type URL of the filter's own configuration in Envoy's API.
 pub const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
@@ -26,6 +28,10 @@ pub struct Found {
     environment: Environment,
     /// What the reader should know.
     pub notes: Vec<String>,
+    /// What is missing or wrong around it.
+    pub warnings: Vec<String>,
+    /// The proxy whose file it stands in.
+    host: Option<Host>,
 }
 
 enum Environment {
@@ -47,6 +53,8 @@ pub enum Fault {
     NotText,
     /// Not YAML; with the parser's words, which quote nothing.
     Yaml(String),
+    /// An nginx file that can't be read, or without this filter.
+    Nginx(String),
     /// An Envoy file without a Wasm filter that could be this one.
     NoFilter,
 }
@@ -57,6 +65,7 @@ impl fmt::Display for Fault {
             Self::Io(error) => write!(f, "can't be read: {error}"),
             Self::NotText => f.write_str("is not UTF-8 text"),
             Self::Yaml(words) => write!(f, "is neither YAML nor JSON: {words}"),
+            Self::Nginx(words) => f.write_str(words),
             Self::NoFilter => f.write_str(
                 "is an Envoy configuration without this filter; it needs an HTTP filter of type envoy.extensions.filters.http.wasm.v3.Wasm with a `configuration` that is a google.protobuf.Struct or StringValue",
             ),
@@ -64,10 +73,12 @@ impl fmt::Display for Fault {
     }
 }
 
+type Outcome = Result<(Policy, Vec<config::Warning>), config::ConfigErrors>;
+
 /// A compiled configuration, or what is wrong with it in the filter's own words.
 pub struct Loaded {
     /// The policy.
-    pub outcome: Result<(Policy, Vec<config::Warning>), config::ConfigErrors>,
+    pub outcome: Outcome,
     /// Variables that were assumed to be set where the filter runs.
     pub assumed: Vec<String>,
 }
@@ -94,7 +105,8 @@ impl Found {
                 None => None,
             },
         };
-        let outcome = config::load(text.as_bytes(), &env);
+        let outcome = config::load(text.as_bytes(), &env)
+            .and_then(|(policy, warnings)| fit(policy, warnings, self.host));
         Loaded {
             outcome,
             assumed: assumed.take(),
@@ -102,9 +114,53 @@ impl Found {
     }
 }
 
-/// Finds every plugin configuration of a file.
-pub fn find(bytes: &[u8]) -> Result<Vec<Found>, Fault> {
+/// What the proxy makes of it in whose file it stands.
+fn fit(mut policy: Policy, mut warnings: Vec<config::Warning>, host: Option<Host>) -> Outcome {
+    match (policy.host, host) {
+        (None, Some(here)) => warnings.extend(config::fit(&mut policy, here)?),
+        // Who says nginx is believed by the filter wherever it is; in an Envoy file that is a mistake all the same.
+        (Some(said), Some(here)) if said != here => {
+            let error = config::ConfigError::other_host(here.as_str());
+            return Err(config::ConfigErrors(vec![error]));
+        }
+        _ => {}
+    }
+    Ok((policy, warnings))
+}
+
+/// Finds every plugin configuration of a file. `vm` is the VM's own configuration, where that is in another file.
+pub fn find(bytes: &[u8], vm: &str) -> Result<Vec<Found>, Fault> {
+    let mut found = find_plugins(bytes)?;
+    for found in &mut found {
+        if let Ok(text) = &found.text {
+            found.text = merged(vm, text);
+        }
+    }
+    Ok(found)
+}
+
+/// The VM's blocks and the plugin's, as one text.
+fn merged(vm: &str, plugin: &str) -> Result<String, String> {
+    let text = config::merge(vm.as_bytes(), plugin.as_bytes()).map_err(|e| e.to_string())?;
+    String::from_utf8(text.into_owned()).map_err(|e| e.to_string())
+}
+
+/// A VM's configuration from a file of its own, YAML or JSON, as JSON.
+pub fn vm_configuration(bytes: &[u8]) -> Result<String, Fault> {
     let text = std::str::from_utf8(bytes).map_err(|_| Fault::NotText)?;
+    Ok(match parse(text)? {
+        Value::Null => String::new(),
+        _ if text.trim_start().starts_with('{') => text.to_owned(),
+        value => value.to_string(),
+    })
+}
+
+fn find_plugins(bytes: &[u8]) -> Result<Vec<Found>, Fault> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Fault::NotText)?;
+    if nginx::is_nginx(text) {
+        let plugins = nginx::plugins(text).map_err(Fault::Nginx)?;
+        return Ok(plugins.into_iter().map(in_nginx).collect());
+    }
     let value = match parse(text) {
         Ok(value) => value,
         // JSON that is not even that goes to the filter's own parser, which says where it fails.
@@ -156,6 +212,19 @@ fn whole(text: String, notes: Vec<String>) -> Found {
         text: Ok(text),
         environment: Environment::Unknown,
         notes,
+        warnings: Vec::new(),
+        host: None,
+    }
+}
+
+fn in_nginx(plugin: nginx::Plugin) -> Found {
+    Found {
+        place: plugin.place,
+        text: plugin.text,
+        environment: Environment::Unknown,
+        notes: plugin.notes,
+        warnings: plugin.warnings,
+        host: Some(Host::Nginx),
     }
 }
 
@@ -289,9 +358,11 @@ fn of_this_filter(filters: Vec<Wasm<'_>>) -> Vec<Found> {
         }
         out.push(Found {
             place,
-            text,
+            text: text.and_then(|text| merged(&vm_text(config)?, &text)),
             environment,
             notes,
+            warnings: Vec::new(),
+            host: Some(Host::Envoy),
         });
     }
     out
@@ -316,12 +387,18 @@ fn environment(config: &Value) -> Environment {
 /// Compiles a text as the filter of that `PluginConfig` would (`None`: of any).
 pub fn load(text: &str, config: Option<&Value>) -> Loaded {
     Found {
-        place: String::new(),
-        text: Ok(String::new()),
         environment: config.map_or(Environment::Unknown, environment),
-        notes: Vec::new(),
+        ..whole(String::new(), Vec::new())
     }
     .load(text)
+}
+
+/// The VM's own configuration in an Envoy file, as text.
+fn vm_text(config: &Value) -> Result<String, String> {
+    match config.get("vm_config") {
+        None => Ok(String::new()),
+        Some(vm) => configuration(vm)?.0,
+    }
 }
 
 type Configuration = (Result<String, String>, Option<Value>);

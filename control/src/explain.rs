@@ -137,7 +137,7 @@ fn load(file: &Path) -> Result<Policy, String> {
     let name = file.display();
     let found = check::read(file)
         .map_err(document::Fault::Io)
-        .and_then(|bytes| document::find(&bytes))
+        .and_then(|bytes| document::find(&bytes, ""))
         .map_err(|fault| format!("{name}: {fault}"))?;
     if let [_, second, ..] = found.as_slice() {
         return Err(format!(

@@ -11,6 +11,7 @@ mod explain;
 mod fetch;
 mod key;
 mod kong;
+mod nginx;
 mod output;
 mod request;
 mod serve;
@@ -37,7 +38,7 @@ enum Command {
     /// Check configurations before a proxy sees them
     ///
     /// Each FILE is a plugin configuration as YAML or JSON, an Envoy bootstrap, listener or ECDS file
-    /// that holds one, or a forge.yaml. The messages are those of the filter's own log.
+    /// that holds one, an nginx configuration (`nginx -T | portcullis check -`), or a forge.yaml. The messages are those of the filter's own log.
     ///
     /// Exit status: 0 when all are fine; 1 when one has an error, or a warning under
     /// --deny-warnings; 2 for wrong usage.

@@ -423,3 +423,159 @@ fn the_defaults_of_the_schema_are_those_of_the_code() {
         "only {checked} defaults were found in the schema"
     );
 }
+
+/// The example's text, with something in it replaced.
+fn nginx(old: &str, new: &str) -> String {
+    let text = std::fs::read_to_string(root().join("examples/nginx/nginx.conf")).unwrap();
+    assert!(text.contains(old), "{old}");
+    text.replace(old, new)
+}
+
+#[test]
+fn the_nginx_example_is_fine() {
+    let dir = Dir::new("nginx-example");
+    dir.write("nginx.conf", &nginx("", ""));
+    let ran = dir.run(&["check", "--deny-warnings", "nginx.conf"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.out.contains("nginx.conf: http.server.location, line "),
+        "{ran:?}"
+    );
+    assert!(ran.out.ends_with(", providers oidc\n"), "{ran:?}");
+    // Both parts of its configuration are read.
+    dir.write(
+        "nginx.conf",
+        &nginx("\"host\": \"nginx\"", "\"hosts\": \"nginx\""),
+    );
+    let ran = dir.run(&["check", "nginx.conf"]);
+    assert!(
+        ran.err.contains("hosts: unknown key; did you mean `host`?"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn what_is_missing_around_the_filter_in_nginx() {
+    let dir = Dir::new("nginx-around");
+    for (old, new, words) in [
+        (
+            "tls_verify_cert on;",
+            "",
+            "`tls_verify_cert on;` is missing",
+        ),
+        (
+            "tls_verify_host on;",
+            "tls_verify_host off;",
+            "`tls_verify_host on;` is missing",
+        ),
+        (
+            "set $portcullis_groups       \"\";",
+            "",
+            "not declared: $portcullis_groups;",
+        ),
+        (
+            "map $portcullis_decision",
+            "map $decision",
+            "there is no `map $portcullis_decision",
+        ),
+    ] {
+        dir.write("nginx.conf", &nginx(old, new));
+        let ran = dir.run(&["check", "--deny-warnings", "nginx.conf"]);
+        assert_eq!((ran.code, ran.err_lines().len()), (1, 1), "{ran:?}");
+        assert!(ran.err.contains(words), "{ran:?}");
+    }
+    let keys = "\"providers\": [{\"type\": \"api_key\", \"settings\": {\"keys\": []}}, {";
+    let without = nginx("\"providers\": [{", keys).replace("shm_kv * 8m;", "");
+    dir.write("nginx.conf", &without);
+    let ran = dir.run(&["check", "nginx.conf"]);
+    assert!(ran.err.contains("`shm_kv * 8m;` is missing"), "{ran:?}");
+}
+
+#[test]
+fn what_nginx_would_not_load() {
+    let dir = Dir::new("nginx-bad");
+    let long = format!("\"audience\": \"{}\"", "a".repeat(4000));
+    for (old, new, words) in [
+        (
+            "\"audience\": \"api://agents\"",
+            long.as_str(),
+            "bytes, and nginx takes at most about 4000 in one",
+        ),
+        (
+            "unix:/run/portcullis-keys.sock\"",
+            "issuer:x\"",
+            "is no place that nginx can connect to",
+        ),
+        (
+            "\"host\": \"nginx\",",
+            "\"host\": \"envoy\",",
+            "host: this is nginx",
+        ),
+        (
+            "\"limits\":",
+            "\"auth\": {}, \"limits\":",
+            "auth: stands in the VM configuration as well",
+        ),
+        (
+            "proxy_wasm portcullis",
+            "proxy_wasm_off portcullis",
+            "nginx configuration without this filter",
+        ),
+        ("http {\n", "http {{\n", "unexpected `{`"),
+    ] {
+        dir.write("nginx.conf", &nginx(old, new));
+        let ran = dir.run(&["check", "nginx.conf"]);
+        assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{ran:?}");
+        assert!(ran.err.contains(words), "{words}: {ran:?}");
+    }
+    dir.write(
+        "nginx.conf",
+        &nginx("events {", "include conf.d/*.conf;\nevents {"),
+    );
+    let ran = dir.run(&["check", "nginx.conf"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.err
+            .contains("includes conf.d/*.conf, which is not read"),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_configuration_for_nginx_in_files_of_its_own() {
+    let dir = Dir::new("nginx-files");
+    dir.write("plugin.yaml", "auth: { providers: [{ type: oidc, settings: { issuer: https://issuer.example, audience: a } }] }");
+    dir.write("vm.yaml", "host: nginx\n");
+    let ran = dir.run(&[
+        "check",
+        "--deny-warnings",
+        "--vm-config",
+        "vm.yaml",
+        "plugin.yaml",
+    ]);
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{ran:?}");
+    let list: Vec<String> = (0..500).map(|i| format!("caller-{i}")).collect();
+    let settings = format!(
+        "host: nginx\nauth: {{ providers: [{{ type: oidc, settings: {{ issuer: https://issuer.example, audience: a, allowed_subjects: [{}] }} }}] }}",
+        list.join(", ")
+    );
+    dir.write("long.yaml", &settings);
+    let ran = dir.run(&["check", "--deny-warnings", "long.yaml"]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err
+            .contains("bytes, and nginx takes at most about 4,000"),
+        "{ran:?}"
+    );
+    let ran = dir.run(&["check", "--vm-config", "long.yaml", "plugin.yaml"]);
+    assert!(
+        ran.err
+            .contains("auth: stands in the VM configuration as well"),
+        "{ran:?}"
+    );
+    let ran = dir.run(&["check", "--vm-config", "nowhere.yaml", "plugin.yaml"]);
+    assert!(
+        ran.code == 1 && ran.err.starts_with("error: nowhere.yaml: can't be read"),
+        "{ran:?}"
+    );
+}

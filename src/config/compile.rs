@@ -9,8 +9,8 @@ use super::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, 
 use super::key_records;
 use super::provider::{Settings, TakenPrefixes};
 use super::raw::{
-    AgentConfig, AgentFactsConfig, AuthConfig, CalloutConfig, Config, LimitsConfig, ProviderConfig,
-    Sink,
+    AgentConfig, AgentFactsConfig, AuthConfig, CalloutConfig, Config, HostChoice, LimitsConfig,
+    ProviderConfig, Sink,
 };
 use super::read::{Errors, Many, Path, Span};
 use crate::agent::is_agent_name;
@@ -21,8 +21,8 @@ use crate::hygiene::UNSIGNED_IAP;
 use crate::jose::JoseLimits;
 use crate::limits::Limits;
 use crate::policy::{
-    AgentFacts, AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, IdentityPolicy, Policy,
-    Provider, ProviderKind, SkipRule, Url,
+    AgentFacts, AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, Host, IdentityPolicy, Policy,
+    Provider, ProviderKind, SkipRule, Spoofed, Url,
 };
 use crate::request::canonical_path;
 
@@ -55,7 +55,14 @@ pub(super) fn compile(
     };
     let policy = compiler.policy(config, version);
     match policy {
-        Some(policy) if compiler.errors.is_empty() => Ok((policy, compiler.warnings)),
+        Some(mut policy) if compiler.errors.is_empty() => {
+            if let Some(host) = policy.host {
+                compiler
+                    .warnings
+                    .extend(super::host::fit(&mut policy, host)?);
+            }
+            Ok((policy, compiler.warnings))
+        }
         _ => Err(ConfigErrors(compiler.errors.into_vec())),
     }
 }
@@ -215,6 +222,11 @@ impl Compiler<'_> {
             audit,
             crypto: super::crypto::compile(config.crypto.as_ref()),
             limits: self.limits.clone(),
+            host: match config.host {
+                None | Some(HostChoice::Auto) => None,
+                Some(HostChoice::Envoy) => Some(Host::Envoy),
+                Some(HostChoice::Nginx) => Some(Host::Nginx),
+            },
         })
     }
 
@@ -474,6 +486,7 @@ impl Compiler<'_> {
         IdentityPolicy {
             header_prefix,
             forward_credentials,
+            spoofed: Spoofed::Removed,
         }
     }
 

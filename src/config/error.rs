@@ -37,6 +37,15 @@ pub enum Problem {
     TooDeep,
     /// A key stands twice in one object, so that one of its values would be lost.
     DuplicateKey,
+    /// A block stands in the VM configuration as well as in the plugin configuration.
+    InBoth,
+    /// Written for one proxy, loaded by another.
+    OtherHost {
+        /// The proxy that it runs in.
+        here: &'static str,
+    },
+    /// No place that nginx could connect to.
+    BadUpstream,
     /// A key that means nothing here.
     UnknownKey {
         /// The known key that was probably meant.
@@ -303,6 +312,25 @@ pub enum Hazard {
     PlainHttpVerifier,
     /// A key feed polled without TLS by the URL's scheme.
     PlainHttpFeed,
+    /// Audit events in a log that cuts its lines.
+    CutAuditLines,
+    /// Signed bodies on a host that never shows one in time.
+    NoSignedBodies,
+    /// More text than nginx takes in one parameter.
+    TooLongInline {
+        /// Octets, as nginx reads them.
+        bytes: usize,
+    },
+}
+
+impl ConfigError {
+    /// The configuration says that it is for another proxy than this one.
+    pub fn other_host(here: &'static str) -> Self {
+        Self {
+            path: "host".to_owned(),
+            problem: Problem::OtherHost { here },
+        }
+    }
 }
 
 impl ConfigErrors {
@@ -357,6 +385,13 @@ impl fmt::Display for Problem {
             }
             Self::TooDeep => f.write_str("is nested too deeply"),
             Self::DuplicateKey => f.write_str("stands twice; keep one"),
+            Self::InBoth => f.write_str(
+                "stands in the VM configuration as well as in the plugin configuration; keep one of them",
+            ),
+            Self::OtherHost { here } => write!(f, "this is {here}; write `{here}`, or `auto`"),
+            Self::BadUpstream => f.write_str(
+                "is no place that nginx can connect to: write `host:port` with a port from 1 to 65535, or `unix:/path.sock`",
+            ),
             Self::UnknownKey { nearest: Some(key), .. } => {
                 write!(f, "unknown key; did you mean `{key}`?")
             }
@@ -539,6 +574,16 @@ impl fmt::Display for Hazard {
             ),
             Self::PlainHttpFeed => f.write_str(
                 "is plain http: whoever sits between sees the token and can say which keys there are, unless the proxy's cluster adds TLS",
+            ),
+            Self::CutAuditLines => f.write_str(
+                "nginx cuts lines of its log at 2047 bytes; prefer `filter_state`, which is the variable $portcullis_audit there",
+            ),
+            Self::NoSignedBodies => f.write_str(
+                "nginx shows no body before a request is decided: requests that sign a body are refused with `body_not_seen`",
+            ),
+            Self::TooLongInline { bytes } => write!(
+                f,
+                "is {bytes} bytes, and nginx takes at most about 4,000 in one parameter; move blocks to the VM configuration, and keys to a feed"
             ),
             Self::ForwardsCredentials => f.write_str("every agent behind this proxy can use its callers' credentials elsewhere"),
         }

@@ -12,9 +12,11 @@
 mod compile;
 mod crypto;
 mod error;
+mod host;
 mod json;
 mod key_records;
 mod key_set;
+mod merge;
 mod provider;
 mod raw;
 mod read;
@@ -26,8 +28,10 @@ use sha2::{Digest, Sha256};
 
 pub use self::crypto::{Backend, CryptoConfig, Es256Backend};
 pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
+pub use self::host::{INLINE_BYTES, fit, host_of};
 pub use self::key_records::{Expiry, KeyList, KeyRateLimit, KeyRecord, KeyScope, Seconds};
 pub(crate) use self::key_records::{read_agent, read_record};
+pub use self::merge::merge;
 pub use self::provider::{
     AccessKeyConfig, ApiKeySettings, Authority, AzureAdSettings, ClaimMapConfig, FeedSettings,
     GcpIapSettings, GithubActionsSettings, GroupsMode, Ids, Jwks, KeyUseSetting, OFFERED,
@@ -35,8 +39,8 @@ pub use self::provider::{
     UnsignedPayload,
 };
 pub use self::raw::{
-    AgentConfig, AgentFactsConfig, AuditConfig, AuthConfig, CalloutConfig, Config, IdentityConfig,
-    LimitsConfig, ProviderConfig, Sink, UnavailableStatus,
+    AgentConfig, AgentFactsConfig, AuditConfig, AuthConfig, CalloutConfig, Config, HostChoice,
+    IdentityConfig, LimitsConfig, ProviderConfig, Sink, UnavailableStatus,
 };
 use self::read::{Errors, Path, Read};
 pub use self::read::{Many, Secret, Span};

@@ -38,6 +38,21 @@ object! {
         crypto: CryptoConfig,
         /// Every bound, with a safe default.
         limits: LimitsConfig,
+        /// The proxy that this is for. `auto` finds out; `nginx` also has `portcullis check` say what nginx can't do, and is for builds
+        /// that can't be recognised. `envoy` on an nginx that is recognised is refused.
+        host: HostChoice = "auto",
+    }
+}
+
+choice! {
+    /// The proxy that a configuration is for.
+    pub enum HostChoice = "auto, envoy or nginx" {
+        /// Found out when it loads.
+        Auto = "auto",
+        /// Envoy and everything built on it.
+        Envoy = "envoy",
+        /// nginx with ngx_wasm_module, Kong included.
+        Nginx = "nginx",
     }
 }
 

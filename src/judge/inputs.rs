@@ -9,6 +9,7 @@ use crate::authenticator::Live;
 use crate::credential::{Credential, IAP_ASSERTION, TokenKind, find_assertion};
 use crate::decision::Served;
 use crate::hygiene::{self, Cleansing};
+use crate::policy::Spoofed;
 use crate::reason::Code;
 use crate::request::{RequestHead, canonical_path};
 use crate::trace::Trace;
@@ -28,6 +29,8 @@ pub(crate) struct Inputs<'a> {
     /// Where a failed API key is counted.
     pub(super) source: Option<Source>,
     pub(super) cleansing: Cleansing,
+    /// It brings a header of ours, and the host could not remove it.
+    pub(super) spoofed: bool,
     pub(super) skip: bool,
     /// The answer, where it asks for something of the filter's own.
     pub(super) served: Option<Served>,
@@ -66,6 +69,8 @@ impl<'a> Inputs<'a> {
             .as_deref()
             .filter(|canonical| canonical.as_bytes() == raw_path);
         let mut cleansing = hygiene::cleanse(head, &policy.identity.header_prefix);
+        let spoofed = policy.identity.spoofed == Spoofed::Refused
+            && hygiene::is_spoofed(head, &cleansing, live.chain.wants_assertion);
         if live.chain.wants_assertion {
             // Forwarded, it is forwarded in the one spelling that was looked at.
             let forward = policy.identity.forward_credentials;
@@ -124,6 +129,7 @@ impl<'a> Inputs<'a> {
                 _ => None,
             },
             cleansing,
+            spoofed,
             credential,
             assertion,
             token_kind,
@@ -139,6 +145,7 @@ impl<'a> Inputs<'a> {
             remote_addr: self.remote_addr.map(own),
             source: self.source,
             cleansing: self.cleansing,
+            spoofed: self.spoofed,
             skip: self.skip,
             served: self.served,
             challenged: self.challenged.map(own),

@@ -71,6 +71,7 @@ impl<'j> Judge<'j> {
                 outcome,
                 cache: known.cache,
             }),
+            identity_prefix: self.live.names.prefix.clone(),
             count: known.groups_missing.map(|_| metrics::Id::GroupsMissing),
             ..Allow::default()
         };
@@ -288,6 +289,7 @@ fn joined(groups: &[String]) -> String {
 /// The names of the identity headers under a policy's prefix, made once.
 #[derive(Debug)]
 pub(crate) struct HeaderNames {
+    prefix: Rc<str>,
     user_id: Rc<str>,
     email: Rc<str>,
     org_id: Rc<str>,
@@ -302,6 +304,7 @@ impl HeaderNames {
     pub(crate) fn new(prefix: &str) -> Self {
         let name = |part: &str| Rc::from(format!("{prefix}{part}"));
         Self {
+            prefix: prefix.into(),
             user_id: name("user-id"),
             email: name("email"),
             org_id: name("org-id"),

@@ -76,6 +76,36 @@ enum Step {
     Jwks,
 }
 
+/// A fetch that one request does by itself, beside whatever else is under way.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnFetch {
+    step: Step,
+    sent_at: UnixTime,
+    /// The ended attempts then.
+    attempts: u64,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum OwnEnd {
+    /// Nothing of use.
+    Failed,
+    /// There is something new: discovery has answered, or someone else was faster.
+    Moved,
+    /// A new set is in force; for the other workers.
+    Fetched(FetchOutcome),
+}
+
+/// A reply as it was understood.
+enum Answer {
+    JwksUri(Url),
+    Keys {
+        keys: Rc<KeySet>,
+        text: Rc<str>,
+        etag: Option<String>,
+    },
+}
+
 /// What a request finds.
 #[derive(Debug)]
 pub enum Keys {
@@ -245,6 +275,25 @@ impl KeySource {
             _ => return None,
         };
         self.refetch_wanted = false;
+        let Some((step, callout)) = self.next_callout(now, callouts, limits) else {
+            // A source without either URL can't be made by the compiler; should it be, it never has keys.
+            self.fail(now);
+            return None;
+        };
+        // The host reports its own timeout; this one is for replies that never come, whatever the reason.
+        let until = now + callout.timeout + Duration::from_secs(1);
+        let lease = callout.timeout * 2 + Duration::from_secs(2);
+        self.fetch = Fetch::InFlight { step, until };
+        Some((callout, first, lease))
+    }
+
+    /// The callout that comes next on the way to the keys.
+    fn next_callout(
+        &self,
+        now: UnixTime,
+        callouts: &CalloutPolicy,
+        limits: &Limits,
+    ) -> Option<(Step, Callout)> {
         let known = self.spec.jwks.clone().or_else(|| {
             self.jwks_uri
                 .as_ref()
@@ -258,16 +307,7 @@ impl KeySource {
                 self.in_force.as_ref().and_then(|f| f.etag.clone()),
             ),
             (None, Some(url)) => (Step::Discovery, url.clone(), None),
-            // A source without either URL can't be made by the compiler; should it be, it never has keys.
-            (None, None) => {
-                self.fail(now);
-                return None;
-            }
-        };
-        // The host reports its own timeout; this one is for replies that never come, whatever the reason.
-        self.fetch = Fetch::InFlight {
-            step,
-            until: now + callouts.timeout + Duration::from_secs(1),
+            (None, None) => return None,
         };
         let mut headers = vec![("accept".to_owned(), "application/json".to_owned())];
         if let Some(etag) = etag {
@@ -284,11 +324,55 @@ impl KeySource {
             timeout: callouts.timeout,
             max_body: limits.jwks_bytes,
         };
-        Some((
-            callout,
-            first,
-            callouts.timeout * 2 + Duration::from_secs(2),
-        ))
+        Some((step, callout))
+    }
+
+    /// What a request that waits fetches by itself. It stands beside the fetch that [`Self::poll`] began: the request may go away at
+    /// any time, and nobody is to wait for it then.
+    pub fn own_callout(
+        &self,
+        now: UnixTime,
+        callouts: &CalloutPolicy,
+        limits: &Limits,
+    ) -> Option<(OwnFetch, Callout)> {
+        let (step, callout) = self.next_callout(now, callouts, limits)?;
+        let fetch = OwnFetch {
+            step,
+            sent_at: now,
+            attempts: self.attempts,
+        };
+        Some((fetch, callout))
+    }
+
+    /// What that brought.
+    pub fn own_reply(
+        &mut self,
+        fetch: OwnFetch,
+        reply: CalloutReply<'_>,
+        now: UnixTime,
+        limits: &Limits,
+    ) -> OwnEnd {
+        // It may be older than what is in force.
+        if self.fetched_at().is_some_and(|at| at > fetch.sent_at) {
+            return OwnEnd::Moved;
+        }
+        match self.understand(fetch.step, reply, limits) {
+            Some(Answer::JwksUri(url)) => {
+                self.jwks_uri = Some((url, now));
+                OwnEnd::Moved
+            }
+            Some(Answer::Keys { keys, text, etag }) => {
+                self.refetch_wanted = false;
+                OwnEnd::Fetched(self.fetched(keys, text, etag, now))
+            }
+            None => {
+                // A thousand who asked at once and were not answered are one failure, and the fetch under way may still succeed.
+                if self.attempts == fetch.attempts && self.fetch == Fetch::Idle {
+                    self.fail(now);
+                }
+                OwnEnd::Failed
+            }
+        }
     }
 
     fn is_due(&self, now: UnixTime) -> bool {
@@ -342,52 +426,61 @@ impl KeySource {
             // Late: the attempt was given up. Its answer may be older than what is in force.
             return None;
         };
+        match self.understand(step, reply, limits) {
+            Some(Answer::JwksUri(url)) => {
+                self.jwks_uri = Some((url, now));
+                self.fetch = Fetch::Discovered;
+                None
+            }
+            Some(Answer::Keys { keys, text, etag }) => Some(self.fetched(keys, text, etag, now)),
+            None => Some(self.failed(now)),
+        }
+    }
+
+    /// Reads a reply; `None` for one that is of no use.
+    fn understand(&self, step: Step, reply: CalloutReply<'_>, limits: &Limits) -> Option<Answer> {
         let response = match reply {
             CalloutReply::Response(r) if r.body.len() <= limits.jwks_bytes => r,
-            _ => return Some(self.failed(now)),
+            _ => return None,
         };
-        match step {
-            Step::Discovery => {
+        match (step, response.status, &self.in_force) {
+            (Step::Discovery, 200, _) => {
                 let https = self.spec.discovery.as_ref().is_some_and(|u| u.https);
-                match discovery::jwks_uri(response.body, &self.spec.issuer, https) {
-                    Ok(url) if response.status == 200 => {
-                        self.jwks_uri = Some((url, now));
-                        self.fetch = Fetch::Discovered;
-                        None
-                    }
-                    _ => Some(self.failed(now)),
-                }
+                discovery::jwks_uri(response.body, &self.spec.issuer, https)
+                    .ok()
+                    .map(Answer::JwksUri)
             }
-            Step::Jwks => {
-                let (keys, text, etag) = match (response.status, &self.in_force) {
-                    (200, _) => match (
-                        KeySet::parse(response.body, &limits.jose()),
-                        std::str::from_utf8(response.body),
-                    ) {
-                        (Ok(keys), Ok(text)) => (
-                            Rc::new(keys),
-                            Rc::from(text),
-                            response.header("etag").map(str::to_owned),
-                        ),
-                        _ => return Some(self.failed(now)),
-                    },
-                    (304, Some(f)) if f.etag.is_some() => {
-                        (f.keys.clone(), f.text.clone(), f.etag.clone())
-                    }
-                    _ => return Some(self.failed(now)),
-                };
-                let document = serde_json::to_vec(&Shared {
-                    source: self.name.clone(),
-                    fetched_at: now.as_millis(),
-                    etag: etag.clone(),
-                    jwks_uri: self.jwks_uri.as_ref().map(|(url, _)| url.to_string()),
-                    keys: text.clone(),
-                })
-                .unwrap_or_default();
-                self.put_in_force(keys, text, etag, now);
-                Some(FetchOutcome::Fetched { document, at: now })
-            }
+            (Step::Jwks, 200, _) => Some(Answer::Keys {
+                keys: Rc::new(KeySet::parse(response.body, &limits.jose()).ok()?),
+                text: Rc::from(std::str::from_utf8(response.body).ok()?),
+                etag: response.header("etag").map(str::to_owned),
+            }),
+            (Step::Jwks, 304, Some(f)) if f.etag.is_some() => Some(Answer::Keys {
+                keys: f.keys.clone(),
+                text: f.text.clone(),
+                etag: f.etag.clone(),
+            }),
+            _ => None,
         }
+    }
+
+    fn fetched(
+        &mut self,
+        keys: Rc<KeySet>,
+        text: Rc<str>,
+        etag: Option<String>,
+        now: UnixTime,
+    ) -> FetchOutcome {
+        let document = serde_json::to_vec(&Shared {
+            source: self.name.clone(),
+            fetched_at: now.as_millis(),
+            etag: etag.clone(),
+            jwks_uri: self.jwks_uri.as_ref().map(|(url, _)| url.to_string()),
+            keys: text.clone(),
+        })
+        .unwrap_or_default();
+        self.put_in_force(keys, text, etag, now);
+        FetchOutcome::Fetched { document, at: now }
     }
 
     /// Takes over what another worker fetched. Anything that is not newer or not good is ignored.

@@ -13,6 +13,7 @@ mod aws_sigv4;
 mod azure_ad;
 mod gcp_iap;
 mod github_actions;
+mod hosts;
 mod http_verifier;
 mod resource_metadata;
 mod sigv4;
@@ -203,7 +204,7 @@ fn unknown_keys() {
     let table = [
         (
             with("x", json!(1)),
-            "x: unknown key; known here: auth, agent, agents, callouts, identity, audit, crypto, limits",
+            "x: unknown key; known here: auth, agent, agents, callouts, identity, audit, crypto, limits, host",
         ),
         (
             with("Audit", json!({})),

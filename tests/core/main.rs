@@ -21,6 +21,7 @@ mod key_feed;
 mod key_usage;
 mod keys;
 mod oidc;
+mod own_callouts;
 mod pairs;
 mod resource_metadata;
 mod sigv4;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use portcullis_core::Authenticator;
 use portcullis_core::answer::Field as AnswerField;
 use portcullis_core::audit::{AuditLine, without_request};
-use portcullis_core::decision::{Allow, Decision, Denial, Limited, Step};
+use portcullis_core::decision::{Decision, Denial, Limited, Step};
 use portcullis_core::metrics::{Cache, Outcome, Tally};
 use portcullis_core::policy::AuditSink;
 use portcullis_core::reason::Code;
@@ -16,12 +16,12 @@ use portcullis_host::host_kind::HostKind;
 use portcullis_host::metrics::Metrics;
 use portcullis_host::pairs::{self, Field};
 use portcullis_host::status::Status;
-use portcullis_host::{audit, hostcalls, log, shared_bucket};
+use portcullis_host::{audit, forward, hostcalls, log, shared_bucket};
 
-use crate::body;
 use crate::refusal;
-use crate::root::{Root, Waiting};
+use crate::root::Root;
 use crate::vm::{Common, Stream};
+use crate::{body, joined, own};
 
 /// What carrying out one decision needs.
 pub struct Moment<'a> {
@@ -44,6 +44,10 @@ pub fn on_headers(
 ) -> Action {
     let began_nanos = hostcalls::now_nanos();
     let now = UnixTime::from_millis(began_nanos / 1_000_000);
+    if let Err(fault) = forward::begin(common.kind) {
+        log::critical(fault);
+        return refuse(common, root, Code::HostFailure, now, began_nanos);
+    }
     let Some(auth) = &mut root.auth else {
         return refuse(common, root, Code::NoPolicy, now, began_nanos);
     };
@@ -51,40 +55,45 @@ pub fn on_headers(
     if began_nanos == 0 {
         return refuse(common, root, Code::HostFailure, now, began_nanos);
     }
+    let mut stream = stream;
     let step = match hostcalls::header_map(MapType::HttpRequestHeaders) {
         Ok(map) => {
             let mut fields = pairs::recycle(std::mem::take(memory));
-            let step = pairs::parse(&map, &mut fields)
-                .map(|()| judge(common.kind, auth, &mut fields, now));
+            let step = match pairs::parse(&map, &mut fields) {
+                Some(()) if common.kind.may_be_cut(&fields) => Err(Code::TooManyHeaders),
+                Some(()) => {
+                    stream.end_of_stream |= common.kind.has_no_body(&fields);
+                    judge(common.kind, auth, &mut fields, now)
+                }
+                None => Err(Code::HostFailure),
+            };
             *memory = pairs::recycle(fields);
             step
         }
-        Err(_) => None,
+        Err(_) => Err(Code::HostFailure),
     };
     match step {
-        Some(Step::Done(decision)) => {
+        Ok(Step::Done(decision)) => {
             carry_out(decision, &mut moment(common, root, began_nanos), false)
         }
-        Some(Step::NeedCallout(need)) => {
-            let waiting = Waiting {
-                need,
-                cancelled: None,
-                began_nanos,
-            };
-            hold(common, root, stream.context_id, waiting, now)
+        Ok(Step::NeedCallout(need)) if common.kind.resumes_across_contexts() => {
+            joined::hold(common, root, stream.context_id, need, began_nanos, now)
         }
-        Some(Step::NeedBody(need)) => body::hold(common, root, stream, need, began_nanos, now),
-        None => refuse(common, root, Code::HostFailure, now, began_nanos),
+        Ok(Step::NeedCallout(need)) => {
+            own::hold(common, root, stream.context_id, need, began_nanos, now)
+        }
+        Ok(Step::NeedBody(need)) => body::hold(common, root, stream, need, began_nanos, now),
+        Err(code) => refuse(common, root, code, now, began_nanos),
     }
 }
 
-/// The request's head as the core wants it, and the core's answer.
+/// The request's head as the core wants it, and the core's answer; an error where the head can't be had.
 fn judge<'a>(
     kind: HostKind,
     auth: &mut Authenticator,
     fields: &mut Vec<Field<'a>>,
     now: UnixTime,
-) -> Step {
+) -> Result<Step, Code> {
     let (mut method, mut path, mut authority): (&[u8], &[u8], &[u8]) = (b"", b"", b"");
     fields.retain(|(name, value)| {
         match *name {
@@ -95,17 +104,15 @@ fn judge<'a>(
         }
         false
     });
-    // nginx decodes `:path` and fills `:authority` with its own name; these are the client's.
-    let raw_path = match kind {
-        HostKind::Nginx => hostcalls::property(b"request\0path").unwrap_or_default(),
-        HostKind::Envoy => Vec::new(),
-    };
-    if kind == HostKind::Nginx {
+    let raw_path;
+    if kind.rewrites_pseudo_headers() {
+        raw_path = hostcalls::property(b"request\0path").map_err(|_| Code::HostFailure)?;
         path = &raw_path;
+        // The server's own name is no substitute: whom a request names decides which agent it is for.
         authority = fields
             .iter()
             .find(|(name, _)| name.eq_ignore_ascii_case(b"host"))
-            .map_or(authority, |(_, value)| value);
+            .map_or(b"", |(_, value)| value);
     }
     // A property costs more than all the rest; ask only if it is going to be used.
     let remote_addr = if auth.wants_remote_addr() {
@@ -122,58 +129,7 @@ fn judge<'a>(
             .as_deref()
             .and_then(|address| std::str::from_utf8(address).ok()),
     };
-    auth.begin(&head, now)
-}
-
-/// Holds a request back until its keys are there, unless they can't come.
-fn hold(
-    common: &mut Common,
-    root: &mut Root,
-    context_id: u32,
-    mut waiting: Waiting,
-    now: UnixTime,
-) -> Action {
-    let held = root.held();
-    let Some(auth) = &mut root.auth else {
-        return refuse(common, root, Code::NoPolicy, now, waiting.began_nanos);
-    };
-    let limit = auth.policy().limits.waiting_requests;
-    let why_not = if !common.kind.resumes_across_contexts() {
-        // The fetch belongs to the root context, and only a request's own callout can let it go on here.
-        Some(waiting.need.unavailable())
-    } else if held >= limit {
-        Some(Code::TooManyWaiting)
-    } else {
-        None
-    };
-    if let Some(code) = why_not {
-        let step = waiting.need.abandon(auth, code, now);
-        return finish(common, root, step, waiting.began_nanos, now);
-    }
-    // The fetch is the root's: this request may end before it. Whatever goes wrong in between, the tick sends it.
-    if hostcalls::set_effective_context(root.id()).is_ok() {
-        root.send_due(common, now);
-    }
-    resume_ready(common, root, Some(context_id), now);
-    let Some(auth) = &mut root.auth else {
-        return refuse(common, root, Code::NoPolicy, now, waiting.began_nanos);
-    };
-    if waiting.need.ready(auth, now) {
-        // It could not even be sent, or another worker has just brought it.
-        match waiting.need.resume(auth, now) {
-            Step::NeedCallout(need) => waiting.need = need,
-            step => return finish(common, root, step, waiting.began_nanos, now),
-        }
-    }
-    waiting.cancelled = waiting.need.cancelled_audit(auth, now);
-    leave_behind(
-        common,
-        root,
-        waiting.cancelled.as_ref(),
-        waiting.began_nanos,
-    );
-    root.waiting.insert(context_id, waiting);
-    common.kind.hold_back()
+    Ok(auth.begin(&head, now))
 }
 
 /// Should the client go away, no callback comes in time to write this for the access log; the decision overwrites it.
@@ -191,56 +147,14 @@ pub(crate) fn leave_behind(
     }
 }
 
-/// Judges every held request that can be, and lets it go or answers it. Leaves `return_to` (or the root) as the effective
-/// context.
-pub fn resume_ready(common: &mut Common, root: &mut Root, return_to: Option<u32>, now: UnixTime) {
-    let Some(auth) = &root.auth else { return };
-    let ready: Vec<u32> = root
-        .waiting
-        .iter()
-        .filter(|(_, waiting)| waiting.need.ready(auth, now))
-        .map(|(context_id, _)| *context_id)
-        .collect();
-    for context_id in &ready {
-        let (Some(auth), Some(mut waiting)) = (&mut root.auth, root.waiting.remove(context_id))
-        else {
-            continue;
-        };
-        // Another request's headers must not be touched in its place.
-        if hostcalls::set_effective_context(*context_id).is_err() {
-            cancelled(common, &root.sinks, waiting.cancelled, waiting.began_nanos);
-            continue;
-        }
-        match waiting.need.resume(auth, now) {
-            Step::Done(decision) => {
-                carry_out(
-                    decision,
-                    &mut moment(common, root, waiting.began_nanos),
-                    true,
-                );
-            }
-            Step::NeedCallout(need) => {
-                waiting.need = need;
-                root.waiting.insert(*context_id, waiting);
-            }
-            // No credential has to wait for both, and a body that was held back whole is not shown any more.
-            Step::NeedBody(need) => {
-                let Some(auth) = &mut root.auth else { continue };
-                if let Step::Done(decision) = need.abandon(auth, Code::HostFailure, now) {
-                    let mut moment = moment(common, root, waiting.began_nanos);
-                    carry_out(decision, &mut moment, true);
-                }
-            }
-        }
-    }
-    if return_to.is_some() || !ready.is_empty() {
-        let _ = hostcalls::set_effective_context(return_to.unwrap_or(root.id()));
-    }
-}
-
 /// The stream is gone. If it still waited, nobody is left to answer, but it is counted and written down.
 pub fn on_delete(common: &mut Common, root: &mut Root, context_id: u32) {
-    if let Some(waiting) = root.waiting.remove(&context_id) {
+    if let Some(mut waiting) = root.waiting.remove(&context_id) {
+        if waiting.own.is_some()
+            && let Some(auth) = &mut root.auth
+        {
+            waiting.need.forsake(auth);
+        }
         cancelled(common, &root.sinks, waiting.cancelled, waiting.began_nanos);
     }
     if let Some(hashing) = root.hashing.remove(&context_id) {
@@ -282,7 +196,7 @@ pub(crate) fn finish(
     }
 }
 
-fn moment<'a>(common: &'a mut Common, root: &'a Root, began_nanos: u64) -> Moment<'a> {
+pub(crate) fn moment<'a>(common: &'a mut Common, root: &'a Root, began_nanos: u64) -> Moment<'a> {
     Moment {
         kind: common.kind,
         metrics: &mut common.metrics,
@@ -291,8 +205,8 @@ fn moment<'a>(common: &'a mut Common, root: &'a Root, began_nanos: u64) -> Momen
     }
 }
 
-/// Carries out a decision on the effective context. `held` says that the request was held back before.
-fn carry_out(decision: Decision, moment: &mut Moment<'_>, held: bool) -> Action {
+/// Carries out a decision on the effective context. `held` says that the request was held back before, and has to be told to go on.
+pub(crate) fn carry_out(decision: Decision, moment: &mut Moment<'_>, held: bool) -> Action {
     match decision {
         Decision::Deny(denial) => deny(denial, moment),
         Decision::Limited(limited) => match charge(&limited, moment.kind) {
@@ -314,41 +228,31 @@ fn carry_out(decision: Decision, moment: &mut Moment<'_>, held: bool) -> Action 
                 moment,
             )
         }
-        Decision::Allow(allow) => match apply(&allow) {
-            Ok(()) => {
-                report(allow.audit, allow.tally.as_ref(), moment);
-                if let Some(id) = allow.count {
-                    moment.metrics.increment(id);
-                }
-                if held && let Err(status) = hostcalls::continue_request() {
-                    log::critical(format_args!("a request could not be resumed: {status}"));
-                }
-                Action::Continue
-            }
+        Decision::Allow(allow) => {
             // A request that still carries a spoofed header, or lacks its identity, must not go on.
-            Err(status) => {
-                log::critical(format_args!(
-                    "request headers could not be changed: {status}"
-                ));
-                host_failure(moment)
+            if let Err(fault) = forward::prepare(moment.kind, &allow) {
+                log::critical(fault);
+                return host_failure(moment);
             }
-        },
+            report(allow.audit, allow.tally.as_ref(), moment);
+            if let Some(id) = allow.count {
+                moment.metrics.increment(id);
+            }
+            if let Err(fault) = forward::open(moment.kind) {
+                log::critical(fault);
+                return host_failure(moment);
+            }
+            if held && let Err(status) = hostcalls::continue_request() {
+                log::critical(format_args!("a request could not be resumed: {status}"));
+            }
+            Action::Continue
+        }
     }
 }
 
 /// Takes a request out of its key's bucket.
 fn charge(limited: &Limited, kind: HostKind) -> Result<Result<(), Duration>, Status> {
     shared_bucket::charge(limited, kind, hostcalls::now()?)
-}
-
-fn apply(allow: &Allow) -> Result<(), Status> {
-    for name in &allow.remove {
-        hostcalls::remove_request_header(name)?;
-    }
-    for (name, value) in &allow.set {
-        hostcalls::set_request_header(name.as_bytes(), value.as_bytes())?;
-    }
-    Ok(())
 }
 
 /// Answers the request on the effective context.
@@ -375,6 +279,11 @@ fn answer(
         .iter()
         .map(|(name, value)| (*name, &**value))
         .collect();
+    let details = if moment.kind.keeps_details() {
+        details
+    } else {
+        ""
+    };
     if let Err(status) = hostcalls::send_local_response(status, details, &headers, body) {
         // It hangs until a timeout ends it; that is better than letting it through.
         log::critical(format_args!("a request could not be answered: {status}"));
@@ -414,6 +323,6 @@ pub(crate) fn refuse(
     deny(refusal::denial(code), &mut moment)
 }
 
-fn elapsed(began_nanos: u64) -> Duration {
+pub(crate) fn elapsed(began_nanos: u64) -> Duration {
     Duration::from_nanos(hostcalls::now_nanos().saturating_sub(began_nanos))
 }

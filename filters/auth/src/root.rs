@@ -8,19 +8,20 @@ use portcullis_core::apikey::feed::Notice;
 use portcullis_core::audit::AuditLine;
 use portcullis_core::authenticator::{Finished, Purpose};
 use portcullis_core::callout::{CalloutFailure, CalloutId, CalloutReply};
-use portcullis_core::config;
+use portcullis_core::config::{self, Warning};
 use portcullis_core::keys::lease::Ended;
 use portcullis_core::keys::source::FetchOutcome;
 use portcullis_core::metrics::Id;
-use portcullis_core::policy::AuditSink;
+use portcullis_core::policy::{AuditSink, Policy};
 use portcullis_core::time::UnixTime;
 use portcullis_core::{Authenticator, NeedCallout};
-use portcullis_host::abi::BufferType;
+use portcullis_host::host_kind::HostKind;
 use portcullis_host::shared_fetch::{Look, Verdict};
-use portcullis_host::{callouts, hostcalls, log, plugin_config};
+use portcullis_host::{callouts, hostcalls, log};
 
 use crate::body::{self, Hashing};
-use crate::request;
+use crate::joined;
+use crate::own::OwnCallout;
 use crate::vm::Common;
 
 /// How often the host calls back. Short, because a waiting request is resumed at a tick when another worker fetched its
@@ -53,6 +54,8 @@ pub struct Root {
 /// A held request.
 pub(crate) struct Waiting {
     pub need: NeedCallout,
+    /// The callout that it has sent by itself, on hosts where it must.
+    pub own: Option<OwnCallout>,
     /// What to report should it end before it is judged.
     pub cancelled: Option<AuditLine>,
     /// When it arrived.
@@ -75,24 +78,18 @@ impl Root {
             ticking: false,
             slow_tick_at: UnixTime::default(),
             auth: None,
-            sinks: Vec::new(),
+            // Whoever is refused for want of a configuration is written down where the access log looks.
+            sinks: vec![AuditSink::FilterState],
             waiting: BTreeMap::new(),
             hashing: BTreeMap::new(),
             in_flight: BTreeMap::new(),
         }
     }
 
-    /// Puts the plugin configuration of that size in force. On `false` everything stays as it was.
-    pub fn configure(&mut self, common: &mut Common, size: usize) -> bool {
+    /// Puts a configuration in force, or says why there is none. On `false` everything stays as it was.
+    pub fn configure(&mut self, common: &mut Common, text: Result<Vec<u8>, String>) -> bool {
         let began_nanos = hostcalls::now_nanos();
-        let loaded = hostcalls::buffer(BufferType::PluginConfiguration, size)
-            .map_err(|status| format!("the host did not hand out the configuration: {status}"))
-            .and_then(|text| {
-                config::load(&plugin_config::json(&text), &|name| {
-                    std::env::var(name).ok()
-                })
-                .map_err(|e| e.to_string())
-            });
+        let loaded = text.and_then(|text| load(&text, common.kind));
         let took = hostcalls::now_nanos().saturating_sub(began_nanos) / 1_000_000;
         let now = hostcalls::now();
         let (policy, warnings, now) = match (loaded, now) {
@@ -129,6 +126,15 @@ impl Root {
         }
         for source in self.auth.iter().flat_map(Authenticator::sources) {
             common.shared.prepare(&source.source);
+        }
+        // A host that traps without shared data should do it now, where somebody is looking, and not at a caller's request.
+        if !common.kind.has_shared_data_unasked()
+            && self
+                .auth
+                .as_ref()
+                .is_some_and(|a| a.policy().may_limit_rates())
+        {
+            let _ = hostcalls::shared_data("portcullis.probe");
         }
         if !self.ticking {
             match hostcalls::set_tick_period(TICK) {
@@ -168,7 +174,7 @@ impl Root {
         }
         self.look_at_others(common, slow, now);
         self.send_due(common, now);
-        request::resume_ready(common, self, None, now);
+        joined::resume_ready(common, self, None, now);
         body::give_up(common, self, now);
         if slow {
             self.report(common, now);
@@ -227,7 +233,7 @@ impl Root {
             {
                 continue;
             }
-            match callouts::send(&due.callout) {
+            match callouts::send(common.kind, &due.callout) {
                 Ok(token) => {
                     let in_flight = InFlight {
                         id: due.id,
@@ -271,29 +277,13 @@ impl Root {
         common.metrics.record(Id::CalloutMs, millis);
         let problem = callouts::receive(num_headers, body_size, sent.max_body, |reply| {
             let of_use = auth.reply(sent.id, reply, now);
-            match reply {
-                CalloutReply::Response(_) if of_use => None,
-                CalloutReply::Response(r) if matches!(r.status, 200 | 304) => {
-                    Some("the answer is not usable".to_owned())
-                }
-                CalloutReply::Response(r) => Some(format!("status {}", r.status)),
-                CalloutReply::Failed(failure) => Some(format!("{failure:?}")),
-            }
+            callouts::problem(reply, of_use)
         });
         match problem {
             None => common.metrics.increment(Id::CalloutOk),
             Some(problem) => {
                 common.metrics.increment(Id::CalloutFailed);
-                match &sent.purpose {
-                    Purpose::Keys { source, .. } => {
-                        log::warn(format_args!("fetch for {source} failed: {problem}"));
-                    }
-                    Purpose::Lookup(scope) => {
-                        log::warn(format_args!("question to {scope} failed: {problem}"));
-                    }
-                    // The core says it better.
-                    Purpose::Feed(_) | Purpose::Uses(_) => {}
-                }
+                warn_of(&sent.purpose, &problem);
             }
         }
         tell_others(common, auth, now);
@@ -301,7 +291,7 @@ impl Root {
         if common.kind.chains_callouts() {
             self.send_due(common, now);
         }
-        request::resume_ready(common, self, None, now);
+        joined::resume_ready(common, self, None, now);
     }
 
     /// The configuration goes away, and the host forgets its callouts. What they were for is another's to ask now: a request under
@@ -314,6 +304,9 @@ impl Root {
                 common.shared.end(source, Ended::GivenUp, &[], now);
             }
             auth.give_up(sent.id);
+        }
+        for waiting in self.waiting.values_mut().filter(|w| w.own.is_some()) {
+            waiting.need.forsake(auth);
         }
     }
 
@@ -355,8 +348,42 @@ fn take_lease(
     false
 }
 
+/// Reads a configuration for a host.
+fn load(text: &[u8], kind: HostKind) -> Result<(Policy, Vec<Warning>), String> {
+    let env = |name: &str| std::env::var(name).ok();
+    let (mut policy, mut warnings) = config::load(text, &env).map_err(|e| e.to_string())?;
+    match policy.host {
+        // Loading has seen to it.
+        Some(said) if said == kind.host() => {}
+        // `host: nginx` makes this kind nginx, so it says Envoy, and nginx was recognised.
+        Some(_) => {
+            let here = kind.host().as_str();
+            return Err(config::ConfigError::other_host(here).to_string());
+        }
+        None => {
+            let more = config::fit(&mut policy, kind.host()).map_err(|e| e.to_string())?;
+            warnings.extend(more);
+        }
+    }
+    Ok((policy, warnings))
+}
+
+/// Logs a callout that brought nothing usable.
+pub(crate) fn warn_of(purpose: &Purpose, problem: &str) {
+    match purpose {
+        Purpose::Keys { source, .. } => {
+            log::warn(format_args!("fetch for {source} failed: {problem}"));
+        }
+        Purpose::Lookup(scope) => {
+            log::warn(format_args!("question to {scope} failed: {problem}"));
+        }
+        // The core says it better.
+        Purpose::Feed(_) | Purpose::Uses(_) => {}
+    }
+}
+
 /// Logs and counts what happened to key feeds.
-fn tell_operator(common: &mut Common, auth: &mut Authenticator) {
+pub(crate) fn tell_operator(common: &mut Common, auth: &mut Authenticator) {
     while let Some(notice) = auth.poll_notice() {
         if let Some((id, count)) = notice.metric() {
             common.metrics.add(id, count);
@@ -370,7 +397,7 @@ fn tell_operator(common: &mut Common, auth: &mut Authenticator) {
 }
 
 /// Shares how this worker's fetches ended.
-fn tell_others(common: &mut Common, auth: &mut Authenticator, now: UnixTime) {
+pub(crate) fn tell_others(common: &mut Common, auth: &mut Authenticator, now: UnixTime) {
     while let Some(Finished { source, outcome }) = auth.poll_finished() {
         match outcome {
             FetchOutcome::Fetched { document, at } => {

@@ -1,26 +1,30 @@
 //! What one VM knows, and the callbacks that reach it.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::hash::{BuildHasher, RandomState};
 use std::rc::Rc;
 
 use portcullis_core::Stores;
+use portcullis_core::config;
 use portcullis_core::jose::{Es256Tables, SelfTestFailed, TableLimits};
 use portcullis_core::keys::lease::Worker;
 use portcullis_core::metrics::Id;
-use portcullis_core::policy::Policy;
+use portcullis_core::policy::{Host, Policy};
 use portcullis_core::reason::Code;
-use portcullis_host::abi::Action;
+use portcullis_host::abi::{Action, BufferType};
 use portcullis_host::contexts::{ById, Slot};
 use portcullis_host::exports::Filter;
 use portcullis_host::host_kind::HostKind;
 use portcullis_host::metrics::Metrics;
 use portcullis_host::pairs::Field;
 use portcullis_host::shared_fetch::SharedFetch;
+use portcullis_host::status::Status;
 use portcullis_host::verifier::HostVerifier;
-use portcullis_host::{hostcalls, log};
+use portcullis_host::{hostcalls, log, plugin_config};
 
 use crate::body;
+use crate::own;
 use crate::request::{self, Moment};
 use crate::root::Root;
 
@@ -32,6 +36,8 @@ thread_local! {
 #[derive(Default)]
 struct Vm {
     common: Option<Common>,
+    /// The VM's own configuration, of which there may be none.
+    vm_configuration: Option<Result<Vec<u8>, Status>>,
     roots: ById<Root>,
     /// Which root context each stream belongs to: a stream keeps the configuration it was accepted under.
     streams: ById<u32>,
@@ -70,12 +76,13 @@ pub struct Common {
     pub es256: Option<Result<Rc<Es256Tables>, SelfTestFailed>>,
     /// This worker's part in fetching once a process.
     pub shared: SharedFetch,
+    seed: u64,
 }
 
 impl Common {
-    /// Looks around. Call it in a root context.
-    fn new() -> Self {
-        let kind = HostKind::detect();
+    /// Looks around. Call it in a root context. `said` is the proxy that the first configuration is for.
+    fn new(said: Option<Host>) -> Self {
+        let kind = HostKind::detect().or_said(said);
         // Differs between workers, and nobody outside can predict it: it seeds the hash of the token cache.
         let seed = RandomState::new().hash_one(hostcalls::now_nanos());
         let stores = Stores::new(seed);
@@ -88,7 +95,18 @@ impl Common {
             stores,
             verifier: HostVerifier::probe(kind),
             es256: None,
-            shared: SharedFetch::new(Worker(seed)),
+            shared: SharedFetch::new(Worker(seed), kind),
+            seed,
+        }
+    }
+
+    /// A later configuration says what the proxy is, which was not recognised.
+    fn heed(&mut self, said: Option<Host>) {
+        let kind = self.kind.or_said(said);
+        if kind != self.kind {
+            self.kind = kind;
+            self.verifier = HostVerifier::probe(kind);
+            self.shared = SharedFetch::new(Worker(self.seed), kind);
         }
     }
 
@@ -129,14 +147,26 @@ impl Filter for Portcullis {
         });
     }
 
+    fn on_vm_start(size: usize) {
+        with(|vm| {
+            vm.vm_configuration = Some(match size {
+                0 => Ok(Vec::new()),
+                _ => hostcalls::buffer(BufferType::VmConfiguration, size),
+            });
+        });
+    }
+
     fn on_configure(root_id: u32, size: usize) -> bool {
         with(|vm| {
-            let common = vm.common.get_or_insert_with(Common::new);
+            let text = configuration(vm.vm_configuration.as_ref(), size);
+            let said = text.as_deref().ok().and_then(config::host_of);
+            let common = vm.common.get_or_insert_with(|| Common::new(said));
+            common.heed(said);
             let root = vm
                 .roots
                 .entry(root_id)
                 .or_insert_with(|| Root::new(root_id));
-            let accepted = root.configure(common, size);
+            let accepted = root.configure(common, text);
             // A host that can't be told "no" gets a filter that tells everyone "no".
             accepted || !common.kind.can_refuse_configuration()
         })
@@ -197,7 +227,11 @@ impl Filter for Portcullis {
 
     fn on_http_call_response(context_id: u32, token: u32, num_headers: usize, body_size: usize) {
         with(|vm| {
-            if let (Some(common), Some(root)) = (&mut vm.common, vm.roots.get_mut(&context_id)) {
+            if let Some((common, root)) = vm.of_stream(context_id) {
+                own::on_reply(common, root, context_id, token, num_headers, body_size);
+            } else if let (Some(common), Some(root)) =
+                (&mut vm.common, vm.roots.get_mut(&context_id))
+            {
                 root.on_reply(common, token, num_headers, body_size);
             }
         });
@@ -216,6 +250,24 @@ impl Filter for Portcullis {
             }
         });
     }
+}
+
+/// The configuration of a root context as JSON text: the VM's blocks and the plugin's.
+fn configuration(of_vm: Option<&Result<Vec<u8>, Status>>, size: usize) -> Result<Vec<u8>, String> {
+    let not_read = |what: &str, status: Status| {
+        format!("the host did not hand out the {what} configuration: {status}")
+    };
+    let of_vm = match of_vm {
+        None => &[][..],
+        Some(Ok(text)) => text,
+        Some(Err(status)) => return Err(not_read("VM's", *status)),
+    };
+    let own = hostcalls::buffer(BufferType::PluginConfiguration, size)
+        .map_err(|status| not_read("plugin's", status))?;
+    let (of_vm, own) = (plugin_config::json(of_vm), plugin_config::json(&own));
+    config::merge(&of_vm, &own)
+        .map(Cow::into_owned)
+        .map_err(|errors| errors.to_string())
 }
 
 fn with<R>(work: impl FnOnce(&mut Vm) -> R) -> Option<R> {

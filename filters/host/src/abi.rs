@@ -44,6 +44,7 @@ pub enum MapType {
 pub enum BufferType {
     HttpRequestBody = 0,
     HttpCallResponseBody = 4,
+    VmConfiguration = 6,
     PluginConfiguration = 7,
 }
 

@@ -3,16 +3,23 @@
 use portcullis_core::callout::{Callout, CalloutFailure, CalloutReply, HttpResponse};
 
 use crate::abi::{BufferType, MapType};
+use crate::host_kind::HostKind;
 use crate::hostcalls;
 use crate::pairs::{self, Field};
 use crate::status::Status;
 
 /// Sends a callout from the effective context. The answer comes to `proxy_on_http_call_response` of that context, with the
 /// returned token.
-pub fn send(callout: &Callout) -> Result<u32, Status> {
+///
+/// # Errors
+/// Whatever the host says, and [`Status::BAD_ARGUMENT`] for an upstream that it would trap at.
+pub fn send(kind: HostKind, callout: &Callout) -> Result<u32, Status> {
+    let dialled = kind
+        .dial(&callout.upstream, callout.scheme)
+        .ok_or(Status::BAD_ARGUMENT)?;
     let pseudo: [Field<'_>; 4] = [
         (b":method", callout.method.as_bytes()),
-        (b":scheme", callout.scheme.as_bytes()),
+        (b":scheme", dialled.scheme.as_bytes()),
         (b":authority", callout.authority.as_bytes()),
         (b":path", callout.path.as_bytes()),
     ];
@@ -21,7 +28,7 @@ pub fn send(callout: &Callout) -> Result<u32, Status> {
         .iter()
         .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     hostcalls::http_call(
-        &callout.upstream,
+        &dialled.address,
         pseudo.into_iter().chain(fields),
         &callout.body,
         callout.timeout,
@@ -68,6 +75,18 @@ pub fn receive<T>(
             body: &body,
         })),
         _ => take(failed(CalloutFailure::Truncated)),
+    }
+}
+
+/// What is wrong with a reply, for the log; `None` for one that was of use.
+pub fn problem(reply: CalloutReply<'_>, of_use: bool) -> Option<String> {
+    match reply {
+        CalloutReply::Response(_) if of_use => None,
+        CalloutReply::Response(r) if matches!(r.status, 200 | 304) => {
+            Some("the answer is not usable".to_owned())
+        }
+        CalloutReply::Response(r) => Some(format!("status {}", r.status)),
+        CalloutReply::Failed(failure) => Some(format!("{failure:?}")),
     }
 }
 

@@ -6,6 +6,8 @@
 pub trait Filter {
     /// A root context (`root_id` 0) or a stream of one.
     fn on_context_create(context_id: u32, root_id: u32);
+    /// The VM starts, with a configuration of its own of that many bytes. A host may say so once for each root context.
+    fn on_vm_start(size: usize);
     /// A new plugin configuration of that many bytes. `false` refuses it.
     fn on_configure(root_id: u32, size: usize) -> bool;
     /// The timer.
@@ -59,7 +61,8 @@ macro_rules! export_filter {
             }
 
             #[unsafe(no_mangle)]
-            pub extern "C" fn proxy_on_vm_start(_root_id: u32, _size: usize) -> u32 {
+            pub extern "C" fn proxy_on_vm_start(_root_id: u32, size: usize) -> u32 {
+                <$filter>::on_vm_start(size);
                 1
             }
 

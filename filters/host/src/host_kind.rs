@@ -1,8 +1,13 @@
 //! Which proxy this is, and what differs between them.
 
+use std::borrow::Cow;
+
+use portcullis_core::policy::Host;
+
 use crate::abi::Action;
-use crate::hostcalls;
+use crate::pairs::Field;
 use crate::status::Status;
+use crate::{hostcalls, nginx};
 
 /// The proxies that need different handling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +16,15 @@ pub enum HostKind {
     Envoy,
     /// nginx with ngx_wasm_module, Kong included.
     Nginx,
+}
+
+/// Where a callout goes, in the host's words.
+#[derive(Debug)]
+pub struct Dialled<'u> {
+    /// A cluster's name, or an address.
+    pub address: Cow<'u, str>,
+    /// `http` or `https`: how the host is to speak there.
+    pub scheme: &'static str,
 }
 
 impl HostKind {
@@ -23,6 +37,72 @@ impl HostKind {
             Ok(_) | Err(Status::INTERNAL_FAILURE) => Self::Nginx,
             Err(_) => Self::Envoy,
         }
+    }
+
+    /// The kind of a VM in which a configuration says that it is for `said`. Who says nginx is believed, since a build may exist that
+    /// is not recognised; who says Envoy in an nginx that is recognised is told of his mistake elsewhere.
+    pub const fn or_said(self, said: Option<Host>) -> Self {
+        match said {
+            Some(Host::Nginx) => Self::Nginx,
+            Some(Host::Envoy) | None => self,
+        }
+    }
+
+    /// The name in configurations.
+    pub const fn host(self) -> Host {
+        match self {
+            Self::Envoy => Host::Envoy,
+            Self::Nginx => Host::Nginx,
+        }
+    }
+
+    /// Where a callout goes, in the host's words; `None` where the host would trap at them. Envoy takes a cluster's name, and says if
+    /// there is none; nginx wants a port, and traps at one that is none.
+    pub fn dial<'u>(self, upstream: &'u str, scheme: &'static str) -> Option<Dialled<'u>> {
+        match self {
+            Self::Envoy => Some(Dialled {
+                address: Cow::Borrowed(upstream),
+                scheme,
+            }),
+            Self::Nginx => nginx::dial(upstream, scheme),
+        }
+    }
+
+    /// Whether what workers fetch for each other may lie in the host's shared data. On nginx a value larger than the whole zone is a
+    /// trap, and how large that is nobody can ask; a local cache in front of the issuer serves instead.
+    pub const fn shares_documents(self) -> bool {
+        matches!(self, Self::Envoy)
+    }
+
+    /// Whether the host may use shared data at all without having been told to. On nginx every access is a trap without `shm_kv`.
+    pub const fn has_shared_data_unasked(self) -> bool {
+        matches!(self, Self::Envoy)
+    }
+
+    /// Whether a request may have more header fields than these. nginx shows the first hundred.
+    pub fn may_be_cut(self, fields: &[Field<'_>]) -> bool {
+        match self {
+            Self::Envoy => false,
+            Self::Nginx => fields.len() >= nginx::MAX_FIELDS,
+        }
+    }
+
+    /// Whether a request surely has no body, where the host does not say so itself.
+    pub fn has_no_body(self, fields: &[Field<'_>]) -> bool {
+        match self {
+            Self::Envoy => false,
+            Self::Nginx => nginx::has_no_body(fields),
+        }
+    }
+
+    /// Whether `:path` and `:authority` are not the client's. nginx decodes the one, and fills the other with its own name.
+    pub const fn rewrites_pseudo_headers(self) -> bool {
+        matches!(self, Self::Nginx)
+    }
+
+    /// Whether the details of an answer stay with the proxy. nginx writes them into the status line, for the caller to read.
+    pub const fn keeps_details(self) -> bool {
+        matches!(self, Self::Envoy)
     }
 
     /// What to answer the request callback with to hold back headers, body and trailers.

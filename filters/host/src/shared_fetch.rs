@@ -8,6 +8,7 @@ use std::time::Duration;
 use portcullis_core::keys::lease::{self, Claim, Ended, News, Record, Worker};
 use portcullis_core::time::UnixTime;
 
+use crate::host_kind::HostKind;
 use crate::hostcalls;
 use crate::status::Status;
 
@@ -46,15 +47,18 @@ pub enum Look {
 /// One worker's part in the protocol.
 pub struct SharedFetch {
     worker: Worker,
+    /// Whether this host's shared data is used at all.
+    enabled: bool,
     /// The newest document of each source that this worker has read, usable or not: one that was of no use is not read again.
     seen: BTreeMap<String, UnixTime>,
 }
 
 impl SharedFetch {
     /// A part of its own for each VM, named at random.
-    pub const fn new(worker: Worker) -> Self {
+    pub const fn new(worker: Worker, kind: HostKind) -> Self {
         Self {
             worker,
+            enabled: kind.shares_documents(),
             seen: BTreeMap::new(),
         }
     }
@@ -63,6 +67,9 @@ impl SharedFetch {
     /// record, both would believe to hold the lease. Envoy configures a canary on its main thread before any worker,
     /// so this is called from `proxy_on_configure`.
     pub fn prepare(&self, source: &str) {
+        if !self.enabled {
+            return;
+        }
         let key = lease::record_key(source);
         if matches!(hostcalls::shared_data(&key), Ok(None)) {
             let _ = hostcalls::set_shared_data(&key, &Record::Idle.encode(source), 0);
@@ -77,6 +84,9 @@ impl SharedFetch {
         length: Duration,
         now: UnixTime,
     ) -> Verdict {
+        if !self.enabled {
+            return Verdict::Fetch;
+        }
         let key = lease::record_key(source);
         for _ in 0..MAX_RACES {
             let Ok(read) = hostcalls::shared_data(&key) else {
@@ -110,6 +120,9 @@ impl SharedFetch {
         waiting: bool,
         now: UnixTime,
     ) -> Look {
+        if !self.enabled {
+            return Look::Nothing;
+        }
         let read = match hostcalls::shared_data(&lease::record_key(source)) {
             Ok(read) => read,
             Err(_) if waiting => return Look::Begin,
@@ -131,6 +144,9 @@ impl SharedFetch {
 
     /// Tells the others how this worker's fetch ended.
     pub fn end(&self, source: &str, ended: Ended, document: &[u8], now: UnixTime) {
+        if !self.enabled {
+            return;
+        }
         if let Ended::Fetched { at } = ended {
             // The document first: whoever sees the record finds it.
             overwrite(

@@ -1,0 +1,42 @@
+"""The scenarios that are data, in real Envoy. `tests/host` plays the same files on the emulator, as Envoy and as nginx."""
+
+import copy
+import time
+from collections import Counter
+
+import pytest
+
+from harness.scenario import Peer, check, present, scenarios
+
+ALL = scenarios()
+
+
+def test_there_are_scenarios():
+    assert len(ALL) > 10
+
+
+@pytest.mark.parametrize("scenario", [s for _, s in ALL], ids=[f"{name}: {s['about']}" for name, s in ALL])
+def test_scenario(pile, scenario):
+    peers = {authority: pile.add(Peer(authority, routes)) for authority, routes in scenario["peers"].items()}
+    stack = pile.stack(
+        copy.deepcopy(scenario["config"]), issuers=list(peers.values()), concurrency=scenario.get("workers", 1),
+        env=scenario.get("env"), edit=lambda bootstrap: see_env(bootstrap, scenario.get("env", {})))
+    for step in scenario["steps"]:
+        if step.get("only", "envoy") != "envoy":
+            continue
+        if "peer" in step:
+            peers[step["peer"]].routes.update(step["is"])
+        elif "wait" in step:
+            time.sleep(step["wait"])
+        else:
+            expect = {**step["expect"], **step["expect"].get("on", {}).get("envoy", {})}
+            statuses = Counter()
+            for _ in range(step["request"].get("times", 1)):
+                response, credential = present(stack, step["request"])
+                statuses[str(response.status)] += 1
+                check(stack, response, expect, credential)
+            assert statuses == expect.get("statuses", statuses)
+
+
+def see_env(bootstrap, env):
+    bootstrap.wasm["vm_config"]["environment_variables"] = {"host_env_keys": sorted({"AGENT_SMOKE_TOKEN", *env})}
