@@ -258,7 +258,7 @@ fn configuration(of_vm: Option<&Result<Vec<u8>, Status>>, size: usize) -> Result
         format!("the host did not hand out the {what} configuration: {status}")
     };
     let of_vm = match of_vm {
-        None => &[][..],
+        None => b"".as_slice(),
         Some(Ok(text)) => text,
         Some(Err(status)) => return Err(not_read("VM's", *status)),
     };
