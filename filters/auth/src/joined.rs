@@ -8,7 +8,7 @@ use portcullis_core::time::UnixTime;
 use portcullis_host::abi::Action;
 use portcullis_host::hostcalls;
 
-use crate::request::{cancelled, carry_out, finish, leave_behind, moment, refuse};
+use crate::request::{carry_out, finish, leave_behind, moment, refuse};
 use crate::root::{Root, Waiting};
 use crate::vm::Common;
 
@@ -81,7 +81,8 @@ pub fn resume_ready(common: &mut Common, root: &mut Root, return_to: Option<u32>
         };
         // Another request's headers must not be touched in its place.
         if hostcalls::set_effective_context(*context_id).is_err() {
-            cancelled(common, &root.sinks, waiting.cancelled, waiting.began_nanos);
+            // It is still held, so the next tick tries again; a request that is gone was deleted, and is in no list.
+            root.waiting.insert(*context_id, waiting);
             continue;
         }
         match waiting.need.resume(auth, now) {
