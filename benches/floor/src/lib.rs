@@ -42,6 +42,8 @@ thread_local! {
 struct Floor;
 
 impl Filter for Floor {
+    fn on_vm_start(_size: usize) {}
+
     fn on_context_create(_context_id: u32, _root_id: u32) {}
 
     /// An unknown word refuses the configuration, so that a misspelt one does not measure nothing.

@@ -30,6 +30,8 @@ thread_local! {
 }
 
 impl Filter for Vectors {
+    fn on_vm_start(_size: usize) {}
+
     fn on_context_create(_: u32, _: u32) {}
 
     fn on_configure(_: u32, size: usize) -> bool {
