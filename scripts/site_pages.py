@@ -15,10 +15,11 @@ CHAPTERS = {
                      "docs/integrations/*.md"],
     "Reference": ["docs/configuration.md", "docs/reasons.md", "docs/metrics.md"],
     "Hosts": ["docs/hosts/README.md", "docs/hosts/envoy.md", "docs/hosts/*.md"],
-    "Operations": ["docs/operations.md", "docs/runbooks.md", "docs/keys.md", "docs/keys-feed.md", "docs/release.md"],
+    "Operations": ["docs/operations.md", "docs/runbooks.md", "docs/keys.md", "docs/keys-feed.md", "examples/observability/README.md",
+                   "docs/migrating/README.md", "docs/migrating/*.md", "docs/release.md"],
     "Performance": ["docs/performance.md", "docs/instructions.md", "docs/soak.md", "docs/performance/*.md"],
     "Conformance and threats": ["docs/conformance.md", "docs/attacks.md", "docs/threats.md", "SECURITY.md"],
-    "Contributing": ["CONTRIBUTING.md", "docs/contributing*.md", "docs/decisions/*.md", "CHANGELOG.md"],
+    "Contributing": ["CONTRIBUTING.md", "docs/contributing*.md", "tests/scenarios/README.md", "docs/decisions/*.md", "CHANGELOG.md"],
     "More": ["docs/*.md", "docs/*/*.md"],
 }
 # No page of the book: a note about files beside it.
