@@ -91,7 +91,7 @@ def test_the_other_one_is_the_module_as_a_layer(version, tmp_path):
 
 
 @pytest.mark.parametrize(("name", "built", "has", "has_not"), [
-    ("portcullis.wasm.cdx.json", WASM, {"p256", "rsa", "serde_json"}, {"tokio", "clap", "wasmparser", "jwt-compact"}),
+    ("portcullis.wasm.cdx.json", WASM, {"p256", "ed25519-dalek", "serde_json"}, {"tokio", "clap", "rsa", "wasmparser", "jwt-compact"}),
     ("portcullis.cdx.json", PROGRAM, {"clap", "p256", "tokio"}, {"wasmparser", "jwt-compact"}),
 ])
 def test_the_bill_of_materials_is_one(name, built, has, has_not):
