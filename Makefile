@@ -151,7 +151,6 @@ attacks-page: setup ## docs/attacks.md from the corpus of attacks
 bench: build ## against Envoy's own filters, under 15 minutes; writes docs/performance.md (BENCH_WORKLOADS=repeated,chain)
 	@scripts/build-noop
 	$(PYTHON) benches/run
-	$(PYTHON) benches/reload.py
 	@$(MAKE) --no-print-directory bench-keys
 
 .PHONY: soak

@@ -60,8 +60,9 @@ def render(results, scale, notes=""):
 
 def _facts(facts):
     return (f"`{facts['command']}`, {facts['measured_at']}, {facts['took_seconds']} s: {facts['cores']} × {facts['cpu']}, Linux {facts['kernel']}, "
-            f"Envoy {facts['envoy']}; load average {facts['load_before']:.1f} before and {facts['load_after']:.1f} after; "
-            f"{facts['rounds']} rounds of {facts['seconds']} s. Tokens: "
+            f"Envoy {facts['envoy']}; load average {facts['load_before']:.1f} before"
+            + (f" and {facts['load_after']:.1f} after" if "load_after" in facts else "")
+            + f"; {facts['rounds']} rounds of {facts['seconds']} s. Tokens: "
             + ", ".join(f"{name} {size} B" for name, size in facts["token_bytes"].items()) + ".\n" + _busy(facts))
 
 
