@@ -83,7 +83,7 @@ impl NeedCallout {
         if self.waited.asked >= MAX_OWN_CALLOUTS {
             return None;
         }
-        let mut stores = auth.stores.borrow_mut();
+        let mut stores = auth.stores.try_borrow_mut().ok()?;
         let policy = &self.waited.live.policy;
         let (own, callout, purpose) = match self.waited.awaited {
             Awaited::Keys(id) => {
@@ -130,7 +130,9 @@ impl NeedCallout {
 
     /// Whether the answer was of use.
     fn take(&mut self, auth: &mut Authenticator, reply: CalloutReply<'_>, now: UnixTime) -> bool {
-        let mut stores = auth.stores.borrow_mut();
+        let Ok(mut stores) = auth.stores.try_borrow_mut() else {
+            return false;
+        };
         let limits = &self.waited.live.policy.limits;
         match self.own.take() {
             None => false,

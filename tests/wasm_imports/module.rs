@@ -108,6 +108,11 @@ const OWN_PANICS: &[(&str, &str, &str)] = &[
         "stores.borrow",
         "as in `src/authenticator.rs`",
     ),
+    (
+        "src/waiting.rs",
+        "stores.borrow",
+        "as in `src/authenticator.rs`, where half of it came from",
+    ),
 ];
 
 fn module_path() -> PathBuf {
