@@ -240,49 +240,15 @@ async fn create(app: App, by: Principal, of: ListOf, form: KeyFields) -> Shown {
             Answer::Again(_) => Err(Problem::Unavailable),
         }
     };
-    match done.await {
-        Ok(made) => {
-            list_page(
-                &app,
-                &by,
-                of,
-                ListQuery::default(),
-                None,
-                Vec::new(),
-                Some(made),
-            )
-            .await
-        }
+    let (form, faults, made) = match done.await {
+        Ok(made) => (None, Vec::new(), Some(made)),
         Err(Problem::NotFound(_)) => {
-            let faults = vec![Fault::new(
-                "scope_name",
-                "there is no such agent, or you may not see it",
-            )];
-            list_page(
-                &app,
-                &by,
-                of,
-                ListQuery::default(),
-                Some(form),
-                faults,
-                None,
-            )
-            .await
+            let words = "there is no such agent, or you may not see it";
+            (Some(form), vec![Fault::new("scope_name", words)], None)
         }
-        Err(problem) => {
-            let faults = faults_of(problem)?;
-            list_page(
-                &app,
-                &by,
-                of,
-                ListQuery::default(),
-                Some(form),
-                faults,
-                None,
-            )
-            .await
-        }
-    }
+        Err(problem) => (Some(form), faults_of(problem)?, None),
+    };
+    list_page(&app, &by, of, ListQuery::default(), form, faults, made).await
 }
 
 /// Makes a key of any scope.
