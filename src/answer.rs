@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use portcullis_octets::text::push_json;
+
 use crate::apikey::bucket::RateLimit;
 use crate::reason::{Code, Reason};
-use crate::text::push_json;
 
 /// A header field of an answer.
 pub type Field = (&'static str, Cow<'static, str>);

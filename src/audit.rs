@@ -6,8 +6,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use portcullis_octets::text::push_json;
+
 use crate::reason::Code;
-use crate::text::push_json;
 use crate::time::UnixTime;
 
 /// The version of the envelope; grows when a field changes its meaning or goes.

@@ -1,7 +1,8 @@
 //! The claims of a JWT (RFC 7519 section 4), typed where a decision is made on them.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::jose::Members;
 use crate::policy::ClaimPath;
 use crate::reason::Code;
 use crate::time::UnixTime;
@@ -12,44 +13,41 @@ use crate::time::UnixTime;
 /// only choose which provider looks at it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims {
-    members: Map<String, Value>,
-    audience: Vec<String>,
+    members: Members,
     expires_at: Option<UnixTime>,
     not_before: Option<UnixTime>,
     issued_at: Option<UnixTime>,
 }
 
 impl Claims {
-    /// Types the members of a payload.
+    /// Reads a payload with at most `max_depth` arrays and objects inside each other.
     ///
     /// # Errors
-    /// [`Code::MalformedClaims`] when the payload is no object, or a registered claim is there with a type that
-    /// RFC 7519 section 4.1 does not give it. `null` is a wrong type, not an absence.
-    pub fn from_json(payload: Value) -> Result<Self, Code> {
-        let Value::Object(members) = payload else {
-            return Err(Code::MalformedClaims);
-        };
+    /// [`Code::MalformedToken`] when it is not strict JSON. [`Code::MalformedClaims`] when it is no object, or a registered claim is
+    /// there with a type that RFC 7519 section 4.1 does not give it. `null` is a wrong type, not an absence.
+    pub fn read(payload: &[u8], max_depth: usize) -> Result<Self, Code> {
+        let members = Members::parse(payload, max_depth)
+            .map_err(|_| Code::MalformedToken)?
+            .ok_or(Code::MalformedClaims)?;
         for name in ["iss", "sub", "jti", "azp"] {
             if members.get(name).is_some_and(|v| !v.is_string()) {
                 return Err(Code::MalformedClaims);
             }
         }
-        let audience = match members.get("aud") {
-            None => Vec::new(),
-            Some(Value::String(one)) => vec![one.clone()],
-            Some(Value::Array(many)) => many
-                .iter()
-                .map(|v| v.as_str().map(str::to_owned).ok_or(Code::MalformedClaims))
-                .collect::<Result<_, _>>()?,
-            Some(_) => return Err(Code::MalformedClaims),
+        let is_audience = match members.get("aud") {
+            None | Some(Value::String(_)) => true,
+            Some(Value::Array(many)) => many.iter().all(Value::is_string),
+            Some(_) => false,
         };
+        if !is_audience {
+            return Err(Code::MalformedClaims);
+        }
         let date = |name| match members.get(name) {
             None => Ok(None),
             Some(v) => numeric_date(v).map(Some).ok_or(Code::MalformedClaims),
         };
         let (expires_at, not_before, issued_at) = (date("exp")?, date("nbf")?, date("iat")?);
         Ok(Self {
-            audience,
             expires_at,
             not_before,
             issued_at,
@@ -72,9 +70,20 @@ impl Claims {
         self.members.get("azp")?.as_str()
     }
 
-    /// `aud`, one or many; empty when absent.
-    pub fn audience(&self) -> &[String] {
-        &self.audience
+    /// `aud`, one or many; none when absent.
+    pub fn audience(&self) -> impl Iterator<Item = &str> {
+        let (one, many) = match self.members.get("aud") {
+            Some(Value::String(one)) => (Some(one.as_str()), None),
+            Some(Value::Array(many)) => (None, Some(many.iter().filter_map(Value::as_str))),
+            _ => (None, None),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
+    }
+
+    /// Whether `aud` holds one of these.
+    pub fn is_for(&self, audiences: &[String]) -> bool {
+        self.audience()
+            .any(|presented| audiences.iter().any(|ours| ours == presented))
     }
 
     /// `exp`.
@@ -104,7 +113,7 @@ impl Claims {
 
     /// Whether there is a top-level claim of that name, of whatever type.
     pub fn has(&self, name: &str) -> bool {
-        self.members.contains_key(name)
+        self.members.get(name).is_some()
     }
 
     /// `email_verified` (OpenID Connect Core 1.0 section 5.1). Some issuers write the boolean as a string; any other
@@ -131,24 +140,6 @@ impl Claims {
             }
         }
     }
-
-    /// About how many bytes this takes in memory, for caches that are bounded in bytes.
-    pub fn weight(&self) -> usize {
-        fn of(v: &Value) -> usize {
-            32 + match v {
-                Value::String(s) => s.len(),
-                Value::Array(a) => a.iter().map(of).sum(),
-                Value::Object(o) => o.iter().map(|(k, v)| 48 + k.len() + of(v)).sum(),
-                _ => 0,
-            }
-        }
-        self.members
-            .iter()
-            .map(|(k, v)| 48 + k.len() + of(v))
-            .sum::<usize>()
-            + self.audience.iter().map(|a| 24 + a.len()).sum::<usize>()
-            + 128
-    }
 }
 
 /// A `NumericDate`: seconds since the epoch, fractions allowed (RFC 7519 section 2). Beyond the range of [`UnixTime`] it
@@ -170,10 +161,13 @@ mod tests {
     #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
+    fn read(payload: &Value) -> Result<Claims, Code> {
+        Claims::read(payload.to_string().as_bytes(), 16)
+    }
+
     #[test]
     fn dates() {
-        let of =
-            |v| Claims::from_json(json!({"exp": v})).map(|c| c.expires_at().unwrap().as_millis());
+        let of = |v| read(&json!({"exp": v})).map(|c| c.expires_at().unwrap().as_millis());
         assert_eq!(of(json!(1)), Ok(1000));
         assert_eq!(of(json!(1.5)), Ok(1500));
         assert_eq!(of(json!(1e3)), Ok(1_000_000));
@@ -198,20 +192,16 @@ mod tests {
             json!([]),
             json!("x"),
         ] {
-            assert_eq!(
-                Claims::from_json(bad.clone()),
-                Err(Code::MalformedClaims),
-                "{bad}"
-            );
+            assert_eq!(read(&bad), Err(Code::MalformedClaims), "{bad}");
         }
-        let claims = Claims::from_json(json!({"aud": "a", "x": null})).unwrap();
-        assert_eq!(claims.audience(), ["a"]);
+        let claims = read(&json!({"aud": "a", "x": null})).unwrap();
+        assert_eq!(claims.audience().collect::<Vec<_>>(), ["a"]);
     }
 
     #[test]
     fn email_is_verified_by_true_only() {
         let of = |v| {
-            Claims::from_json(json!({"email_verified": v}))
+            read(&json!({"email_verified": v}))
                 .unwrap()
                 .email_verified()
         };
@@ -226,12 +216,12 @@ mod tests {
         ] {
             assert_eq!(of(no), Some(false));
         }
-        assert_eq!(Claims::from_json(json!({})).unwrap().email_verified(), None);
+        assert_eq!(read(&json!({})).unwrap().email_verified(), None);
     }
 
     #[test]
     fn paths() {
-        let claims = Claims::from_json(json!({
+        let claims = read(&json!({
             "a": {"b/c": ["x", "y"], "~": 1}, "https://sts.amazonaws.com/": {"org": "o"}, "/odd": 2
         }))
         .unwrap();

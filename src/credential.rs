@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::rc::Rc;
 
+use portcullis_octets::text;
+
 use crate::reason::Code;
 use crate::request::RequestHead;
 use crate::sigv4::{self, SignedRequest};
-use crate::text;
 
 /// The kind of a presented credential, `token_kind` in audit events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -206,7 +207,7 @@ impl<'a> Credential<'a> {
         // One space, although RFC 6750 section 2.1 has "1*SP": no client sends more, and readers behind us might take the
         // second for a part of the token.
         let token = rest;
-        if token.is_empty() || text::any(token, |b| b == b',' || !(0x21..0x7f).contains(&b)) {
+        if token.is_empty() || !text::is_token_like(token) {
             return Err(if token.contains(',') {
                 Code::AmbiguousCredentials
             } else {
@@ -277,7 +278,7 @@ pub(crate) fn is_tchar(b: u8) -> bool {
 /// Three or five dot-separated parts: what is shaped like a JWT is judged by JWT rules and by nothing else,
 /// so that a mangled one can't pass for something opaque.
 pub(crate) fn looks_like_jwt(token: &str) -> bool {
-    matches!(text::count(token, b'.'), 2 | 4)
+    matches!(memchr::memchr_iter(b'.', token.as_bytes()).count(), 2 | 4)
 }
 
 #[cfg(test)]

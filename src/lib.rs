@@ -34,7 +34,6 @@ pub mod request;
 pub mod resource_metadata;
 pub mod sigv4;
 mod standing;
-mod text;
 pub mod time;
 pub mod tokens;
 pub mod trace;

@@ -3,7 +3,7 @@
 //! The decision and the verdicts of the providers come from the core ([`Authenticator::begin_traced`]);
 //! what is said around them is read from the token and the policy with the core's own functions.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::rc::Rc;
@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use portcullis_core::claims::Claims;
 use portcullis_core::credential::{IAP_ASSERTION, TokenKind};
 use portcullis_core::decision::{Decision, Step};
-use portcullis_core::jose::{Algorithm, KeySet, RustVerifier, UntrustedJws, parse_strict};
+use portcullis_core::jose::{Algorithm, KeySet, RustVerifier, UntrustedJws};
 use portcullis_core::policy::{
     AzurePolicy, ClaimPath, GithubPolicy, KeyOrigin, OidcPolicy, Policy, Provider, ProviderKind,
     Tenants,
@@ -249,12 +249,11 @@ impl Token {
     fn read(token: &str, policy: &Policy) -> Option<Self> {
         let limits = policy.limits.jose();
         let jws = UntrustedJws::parse(token.as_bytes(), &limits).ok()?;
-        let payload = parse_strict(jws.payload(), limits.json_depth).ok()?;
         Some(Self {
             algorithm: jws.algorithm(),
             kid: jws.kid().map(str::to_owned),
             typ: jws.header().typ().map(str::to_owned),
-            claims: Claims::from_json(payload).ok()?,
+            claims: Claims::read(jws.payload(), limits.json_depth).ok()?,
         })
     }
 }
@@ -668,8 +667,8 @@ fn quoted(text: Option<&str>) -> String {
     text.map_or_else(|| "missing".to_owned(), |t| format!("{t:?}"))
 }
 
-fn list(items: &[String]) -> String {
-    let quoted: Vec<String> = items.iter().map(|i| format!("{i:?}")).collect();
+fn list<T: fmt::Debug>(items: impl IntoIterator<Item = T>) -> String {
+    let quoted: Vec<String> = items.into_iter().map(|i| format!("{i:?}")).collect();
     quoted.join(", ")
 }
 

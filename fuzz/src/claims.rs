@@ -24,7 +24,7 @@ pub fn run(data: &[u8]) {
     // Strict JSON is JSON, and says the same to another reader.
     let other: Value = serde_json::from_slice(data).expect("strict JSON is JSON");
     assert_eq!(value, other);
-    let Ok(claims) = Claims::from_json(value) else {
+    let Ok(claims) = Claims::read(data, 32) else {
         return;
     };
     for (name, found) in [
@@ -34,7 +34,6 @@ pub fn run(data: &[u8]) {
     ] {
         assert_eq!(other.get(name), found.map(Value::from).as_ref());
     }
-    assert!(claims.weight() >= 128);
     for (name, value) in other.as_object().expect("claims are an object") {
         let pointer = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
         assert_eq!(claims.get(&ClaimPath::Name(name.clone())), Some(value));
@@ -64,7 +63,7 @@ fn judged(oidc: &OidcPolicy, claims: &Claims) {
         assert!(now < expires + SKEW);
         assert!(claims.not_before().is_none_or(|nbf| nbf <= now + SKEW));
         assert!(claims.issued_at().is_some_and(|iat| iat <= now + SKEW));
-        assert!(claims.audience().iter().any(|a| a == "a" || a == "b"));
+        assert!(claims.audience().any(|a| a == "a" || a == "b"));
         let mut parts = vec![identity.user_id()];
         parts.extend(identity.email());
         parts.extend(identity.org_id());

@@ -28,9 +28,9 @@ pub enum JsonError {
     UnexpectedEnd,
     /// A member name stands twice in one object.
     DuplicateMember {
-        /// Line, from 1.
+        /// Line, from 1; 0 when it is unknown.
         line: usize,
-        /// Column in octets, from 1.
+        /// Column in octets, from 1; 0 when it is unknown.
         column: usize,
     },
     /// Nested deeper than allowed.

@@ -176,11 +176,13 @@ impl<'a> UntrustedJws<'a> {
                 limit: limits.token_bytes,
             });
         }
-        let mut parts = token.split(|octet| *octet == b'.');
-        let (Some(header), Some(payload), Some(signature), None) =
-            (parts.next(), parts.next(), parts.next(), parts.next())
-        else {
-            return Err(match token.split(|octet| *octet == b'.').count() {
+        let mut dots = memchr::memchr_iter(b'.', token);
+        let parts = match (dots.next(), dots.next(), dots.next()) {
+            (Some(first), Some(second), None) => parts(token, first, second),
+            _ => None,
+        };
+        let Some([signing_input, header, payload, signature]) = parts else {
+            return Err(match memchr::memchr_iter(b'.', token).count() + 1 {
                 5 => JwsError::Encrypted,
                 found => JwsError::PartCount { found },
             });
@@ -198,9 +200,6 @@ impl<'a> UntrustedJws<'a> {
         if signature.is_empty() {
             return Err(JwsError::NotSigned);
         }
-        let signing_input = token
-            .get(..header.len() + 1 + payload.len())
-            .unwrap_or_default();
         // Steps 2 to 5: the header.
         let header = JwsHeader::parse(&decode(Part::Header, header)?, limits)?;
         // Steps 6 and 7.
@@ -369,6 +368,18 @@ impl JwsHeader {
             .map_err(|error| JwsError::HeaderJson(context.explain(&error)))?;
         members.check(limits)
     }
+}
+
+/// The signing input, the header, the payload and the signature of a token with dots at these two places.
+fn parts(token: &[u8], first: usize, second: usize) -> Option<[&[u8]; 4]> {
+    let (signing_input, signature) = token.split_at_checked(second)?;
+    let (header, payload) = signing_input.split_at_checked(first)?;
+    Some([
+        signing_input,
+        header,
+        payload.get(1..)?,
+        signature.get(1..)?,
+    ])
 }
 
 fn decode(part: Part, text: &[u8]) -> Result<Vec<u8>, JwsError> {

@@ -6,7 +6,6 @@
 //! are refused by name before anything is looked up.
 
 pub mod algorithm;
-pub mod base64url;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod json;
@@ -14,13 +13,13 @@ pub mod jwk;
 pub mod jwks;
 pub mod jws;
 pub mod limits;
+pub mod members;
 pub mod public_key;
 mod spki;
 pub mod thumbprint;
 pub mod verify;
 
 pub use self::algorithm::{Algorithm, Hash, UnsupportedAlgorithm};
-pub use self::base64url::Base64UrlError;
 pub use self::json::{JsonError, parse_strict};
 pub use self::jwk::{Jwk, JwkError, KeyUse, Member};
 pub use self::jwks::{KeySet, KeySetError, SkippedKey};
@@ -28,9 +27,11 @@ pub use self::jws::{
     JwsError, JwsHeader, KeyMismatch, Part, UntrustedJws, VerifiedJws, VerifyError,
 };
 pub use self::limits::JoseLimits;
+pub use self::members::Members;
 pub use self::public_key::{Curve, KeyType, PublicKey, PublicKeyError};
 pub use self::thumbprint::Thumbprint;
 pub use self::verify::host::HostCheck;
 pub use self::verify::{
     BadSignature, Es256Tables, RustVerifier, SelfTestFailed, SignatureVerifier, TableLimits,
 };
+pub use portcullis_octets::base64url::{self, Base64UrlError};

@@ -69,6 +69,6 @@ impl JwtRules for IapPolicy {
 
 impl IapPolicy {
     fn owns_audience(&self, claims: &Claims) -> bool {
-        claims.audience().iter().any(|a| self.audiences.contains(a))
+        claims.is_for(&self.audiences)
     }
 }

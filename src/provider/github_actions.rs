@@ -119,7 +119,7 @@ impl JwtRules for GithubPolicy {
 
 impl GithubPolicy {
     fn owns_audience(&self, claims: &Claims) -> bool {
-        claims.audience().iter().any(|a| self.audiences.contains(a))
+        claims.is_for(&self.audiences)
     }
 }
 

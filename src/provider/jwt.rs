@@ -6,7 +6,6 @@ use crate::audit::AuditClaims;
 use crate::claims::Claims;
 use crate::identity::{Identity, Refused};
 use crate::jose::base64url;
-use crate::jose::json::parse_strict;
 use crate::jose::jwks::KeySet;
 use crate::jose::jws::{JwsError, UntrustedJws, VerifyError};
 use crate::jose::verify::SignatureVerifier;
@@ -145,10 +144,8 @@ impl<'a> Presented<'a> {
     pub fn read(token: &'a str, cache: &mut TokenCache, limits: &Limits) -> Result<Self, Code> {
         let jose = limits.jose();
         let jws = UntrustedJws::parse(token.as_bytes(), &jose).map_err(|e| code_of(&e))?;
-        let payload =
-            parse_strict(jws.payload(), jose.json_depth).map_err(|_| Code::MalformedToken)?;
         Ok(Self {
-            claims: Claims::from_json(payload)?,
+            claims: Claims::read(jws.payload(), jose.json_depth)?,
             seen: cache.verified(token, limits),
             jws,
         })
@@ -214,8 +211,7 @@ impl<'a> Presented<'a> {
 pub(crate) fn claims_of_unsupported(token: &str, limits: &Limits) -> Option<Claims> {
     let payload = token.split('.').nth(1)?;
     let payload = base64url::decode(payload.as_bytes()).ok()?;
-    let payload = parse_strict(&payload, limits.jose().json_depth).ok()?;
-    Claims::from_json(payload).ok()
+    Claims::read(&payload, limits.jose().json_depth).ok()
 }
 
 fn no_proof(error: &VerifyError, kid: Option<&str>) -> NoProof {

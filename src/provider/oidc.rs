@@ -67,7 +67,7 @@ impl JwtRules for OidcPolicy {
 impl OidcPolicy {
     /// Whether a token for these audiences is meant for us: `aud` holds one of ours, or `azp` is our `client_id`.
     pub fn owns_audience(&self, claims: &Claims) -> bool {
-        claims.audience().iter().any(|a| self.audiences.contains(a))
+        claims.is_for(&self.audiences)
             || self
                 .client_id
                 .as_deref()

@@ -117,7 +117,7 @@ mod tests {
     const SKEW: Duration = Duration::from_secs(30);
 
     fn claims(claims: serde_json::Value) -> Claims {
-        Claims::from_json(claims).unwrap()
+        Claims::read(claims.to_string().as_bytes(), 16).unwrap()
     }
 
     fn at(validity: &Validity, millis: u64) -> Result<(), Code> {

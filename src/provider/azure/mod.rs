@@ -33,7 +33,7 @@ impl JwtRules for AzurePolicy {
         let Some(tenant) = claims.issuer().and_then(|iss| self.tenant_of(iss)) else {
             return Ownership::None;
         };
-        let for_us = claims.audience().iter().any(|a| self.audiences.contains(a));
+        let for_us = claims.is_for(&self.audiences);
         match &self.tenants {
             Tenants::One(one) if one != tenant => Ownership::None,
             tenants if for_us && tenants.allow(tenant) => Ownership::Audience,
@@ -66,7 +66,7 @@ impl JwtRules for AzurePolicy {
     }
 
     fn judge(&self, claims: &Claims) -> Result<Identity, Code> {
-        if !claims.audience().iter().any(|a| self.audiences.contains(a)) {
+        if !claims.is_for(&self.audiences) {
             return Err(Code::AudienceMismatch);
         }
         let version = match claims.text("ver") {

@@ -37,6 +37,7 @@ pub enum Base64UrlError {
 /// # Errors
 ///
 /// [`Base64UrlError`] when `text` is not the one canonical encoding.
+#[inline(never)]
 pub fn decode(text: &[u8]) -> Result<Vec<u8>, Base64UrlError> {
     use base64::DecodeError;
     ENGINE.decode(text).map_err(|error| match error {
@@ -48,6 +49,7 @@ pub fn decode(text: &[u8]) -> Result<Vec<u8>, Base64UrlError> {
 }
 
 /// Encodes `octets` without padding.
+#[inline(never)]
 #[must_use]
 pub fn encode(octets: &[u8]) -> String {
     ENGINE.encode(octets)
