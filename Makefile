@@ -174,7 +174,7 @@ bench-page: setup ## docs/performance.md and its plots from the kept numbers
 .PHONY: bench-keys
 bench-keys: build ## the key service with a million keys (BENCH_KEYS), on SQLite and PostgreSQL
 	$(call headline,bench: the key service)
-	$(PYTHON) benches/keys --keys $(BENCH_KEYS)
+	$(PYTHON) benches/keys --keys $(BENCH_KEYS) --page
 
 .PHONY: fmt
 fmt: ## format the Rust sources

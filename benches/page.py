@@ -41,8 +41,8 @@ How fast the filter is beside Envoy's own filters, and what it costs as work gro
 """
 
 
-def render(results, scale, notes=""):
-    """The page as text. `scale` and `notes` may be empty."""
+def render(results, scale, notes="", keys=None):
+    """The page as text. `scale`, `notes` and `keys` may be empty."""
     parts = [_ABOUT, _facts(results["facts"]), _targets(results, notes)]
     present = {one["name"]: one for one in results["workloads"]}
     for name, title, wanted in QUESTIONS:
@@ -53,6 +53,8 @@ def render(results, scale, notes=""):
     parts.append(_footprint(results))
     if results.get("reload"):
         parts.append(_reload(results["reload"]))
+    if keys:
+        parts.append(_keys(keys))
     if scale:
         parts.append(_scale(scale))
     return "\n".join(part for part in parts if part)
@@ -122,6 +124,26 @@ def _reload(reload):
     return "\n".join(lines + [f"| {name.replace('_', ' ')} | {value} |" for name, value in reload.items()]) + "\n"
 
 
+def _keys(keys):
+    facts = keys["facts"]
+    databases = [name for name in keys if name != "facts"]
+    lines = ["## The key service\n",
+             f"`{facts['command']}`, {facts['measured_at']}; load average {facts['load_before']:.1f} before: {facts['keys']:,} keys of {facts['agents']:,} agents, "
+             f"over HTTP to one `portcullis serve`; milliseconds, median / 95th percentile / longest, where nothing else is said.\n" + _busy(facts),
+             "| | " + " | ".join(databases) + " |", "|---|" + "--:|" * len(databases)]
+    for what in keys[databases[0]]:
+        lines.append(f"| {what.replace('_mb', ', MB').replace('_', ' ')} | " + " | ".join(_figure(keys[name][what]) for name in databases) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _figure(value):
+    if not isinstance(value, dict):
+        return str(value)
+    if "median_ms" in value:
+        return f"{value['median_ms']} / {value['p95_ms']} / {value['max_ms']}"
+    return f"{value['seconds']} s, {value['pages']} pages of {value['page']['median_ms']} ms, {value['mb']} MB"
+
+
 def _scale(scale):
     lines = ["## Cost as work grows\n", "Flat is within 15 % of the least size; `log` is no more than log n. Anything worse than that a request, or "
              "worse than n·log n to load or to hold, is a defect.\n", _scale_facts(scale["facts"])]
@@ -188,10 +210,11 @@ def _verdict(word):
 
 
 def load(folder=paths.PAGE_DATA):
-    """(results, scale, notes) as they are kept; `scale` is None and `notes` empty where there are none."""
-    scale, notes = folder / "scale.json", folder / "notes.md"
-    return (json.loads((folder / "results.json").read_text()), json.loads(scale.read_text()) if scale.exists() else None,
-            notes.read_text() if notes.exists() else "")
+    """(results, scale, notes, keys) as they are kept; None, and empty `notes`, where there are none."""
+    results, scale, keys = (json.loads(file.read_text()) if file.exists() else None
+                            for file in (folder / f"{name}.json" for name in ("results", "scale", "keys")))
+    notes = folder / "notes.md"
+    return results, scale, notes.read_text() if notes.exists() else "", keys
 
 
 def write():
@@ -201,7 +224,7 @@ def write():
     if not (paths.PAGE_DATA / "results.json").exists():
         print("no page: docs/performance/results.json is missing; `make bench` makes it")
         return
-    results, scale, notes = load()
+    results, scale, notes, keys = load()
     for old in paths.PAGE_DATA.glob("*.svg"):
         old.unlink()
     present = {one["name"]: one for one in results["workloads"]}
@@ -212,7 +235,7 @@ def write():
     for workload in scale["workloads"] if scale else []:
         rows = [row for row in scale["measured"] if row["workload"] == workload["name"]]
         plots.growth(paths.PAGE_DATA / f"scale-{workload['name']}.svg", workload, rows)
-    paths.PAGE.write_text(render(results, scale, notes))
+    paths.PAGE.write_text(render(results, scale, notes, keys))
     print(f"{paths.PAGE.relative_to(paths.ROOT)} and its plots are written")
 
 

@@ -15,6 +15,16 @@ def outcome(found, what):
     return one
 
 
+def test_the_key_service_has_a_row_for_each_figure():
+    spread = {"median_ms": 2.5, "p95_ms": 7.0, "max_ms": 9.1, "n": 50}
+    one = {"memory_idle_mb": 48, "create a key": spread, "cold snapshot": {"seconds": 31.3, "pages": 102, "keys": 10, "mb": 237, "page": spread}}
+    keys = {"facts": {"command": "make bench-keys", "measured_at": "today", "load_before": 0.1, "cores": 2, "keys": 10, "agents": 3}, "sqlite": one, "postgres": one}
+    text = page.render(results(), None, keys=keys)
+    assert "| memory idle, MB | 48 | 48 |" in text
+    assert "| create a key | 2.5 / 7.0 / 9.1 | 2.5 / 7.0 / 9.1 |" in text
+    assert "| cold snapshot | 31.3 s, 102 pages of 2.5 ms, 237 MB |" in text
+
+
 def test_a_target_is_met_or_missed_by_the_median():
     met = outcome(results(), "Cached JWT, against Envoy's")
     assert (met.met, met.measured, met.wanted, met.short) == (True, "1.00 (0.92–1.10)", "≥ 0.92", "")
