@@ -283,7 +283,8 @@ def test_portcullis_in_front_says_who_is_there(pile, tmp_path):
     bootstrap.point("agents", service.port)
     bootstrap.point("issuer", issuer.port)
     bootstrap.drop_tls("issuer")
-    with Envoy(bootstrap, tmp_path, env={"PORTCULLIS_PROXY_SECRET": secret}) as envoy:
+    variables = {"PORTCULLIS_PROXY_SECRET": secret, "PORTCULLIS_OAUTH_SECRET": "unused", "PORTCULLIS_COOKIE_KEY": secrets.token_hex(32)}
+    with Envoy(bootstrap, tmp_path, env=variables) as envoy:
         url = f"http://127.0.0.1:{envoy.port}"
 
         def me(headers=None, at=url, **claims):
