@@ -104,7 +104,9 @@ def test_sign_in_by_the_proxy_in_front(pile, tmp_path):
     token, the service believes the header."""
     secrets_of_it = {name: secrets.token_hex(32) for name in ("PORTCULLIS_PROXY_SECRET", "PORTCULLIS_COOKIE_KEY")}
     file = tmp_path / "issuer.json"
-    file.write_text(json.dumps({"people": PEOPLE, "resources": {"api://keys": {}}}))
+    # Globs tell capitals apart, so addresses have to come as they are written there.
+    people = {**PEOPLE, "alice": {"email": "alice@example.com", "email_verified": True}}
+    file.write_text(json.dumps({"people": people, "resources": {"api://keys": {}}}))
     with NodePeer("issuer.mjs", file, log=tmp_path / "issuer.log") as issuer:
         at = issuer.ready["issuer"]
         port = free_port()
