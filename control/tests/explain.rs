@@ -451,7 +451,7 @@ fn a_presigned_url_is_not_printed() {
         &json!({"auth": {"providers": [{"type": "aws_sigv4", "settings": settings}]}}).to_string(),
     );
     let credentials = [
-        ("AWS_ACCESS_KEY_ID", "ASIAEXAMPLE"),
+        ("AWS_ACCESS_KEY_ID", "ASIAIOSFODNN7EXAMPLE"),
         ("AWS_SECRET_ACCESS_KEY", "secret"),
         ("AWS_SESSION_TOKEN", "the-sessions-token"),
     ];
