@@ -86,8 +86,8 @@ def test_sign_in_with_an_openid_provider(pile, tmp_path):
         request = urllib.request.Request(f"{issuer.ready['issuer']}/reg", body, {"content-type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             client = json.load(answer)["client_id"]
-        # With the demo's agents, so that alice has something to see.
-        service = pile.add(KeyService(tmp_path, tmp_path / "keys.db", "--oidc-issuer", issuer.ready["issuer"], "--oidc-client-id", client,
+        # With `=`: an id may begin with a `-`. With the demo's agents, so that alice has something to see.
+        service = pile.add(KeyService(tmp_path, tmp_path / "keys.db", "--oidc-issuer", issuer.ready["issuer"], f"--oidc-client-id={client}",
                                       "--admin-group", "portcullis-admins", "--workspace-group", "team-{workspace}-admins", "--demo", port=port))
         assert service.link is None, "admins come by their group"
         steps = drive(tmp_path, {"service": service.url, "oidc": {
