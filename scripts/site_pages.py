@@ -10,7 +10,7 @@ from pathlib import Path
 
 # Chapters and their pages in order. A pattern takes what no line before it took, so a new page finds its place by its folder.
 CHAPTERS = {
-    "Start here": ["demo/README.md", "docs/architecture.md"],
+    "Start here": ["docs/start.md", "demo/README.md", "docs/architecture.md"],
     "Who can call": ["docs/auth/README.md", "docs/auth/oidc-presets.md", "docs/auth/providers/*.md", "docs/auth/*.md", "docs/auth/recipes/*.md",
                      "docs/integrations/*.md"],
     "Reference": ["docs/configuration.md", "docs/reasons.md", "docs/metrics.md"],

@@ -149,6 +149,11 @@ fn examine(file: &str, mut found: Found, vm: &str) -> Report {
             report
                 .warnings
                 .extend(around.into_iter().map(Finding::plain));
+            if let Some(clusters) = &found.clusters {
+                report
+                    .warnings
+                    .extend(clusters.warnings(&policy).into_iter().map(Finding::plain));
+            }
             if in_a_file_of_its_own && policy.host == Some(Host::Nginx) && longest > INLINE_BYTES {
                 report.warnings.push(Finding::warning(&Warning {
                     path: String::new(),

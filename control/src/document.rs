@@ -7,6 +7,7 @@ use portcullis_core::config;
 use portcullis_core::policy::{Host, Policy};
 use serde_json::{Map, Value};
 
+use crate::clusters::Clusters;
 use crate::nginx;
 
 /// The type URL of the filter's own configuration in Envoy's API.
@@ -32,6 +33,8 @@ pub struct Found {
     pub warnings: Vec<String>,
     /// The proxy whose file it stands in.
     host: Option<Host>,
+    /// The clusters of the Envoy that it stands in, where the file has all of them.
+    pub clusters: Option<Clusters>,
 }
 
 enum Environment {
@@ -57,6 +60,8 @@ pub enum Fault {
     Nginx(String),
     /// An Envoy file without a Wasm filter that could be this one.
     NoFilter,
+    /// An Envoy file that has a filter's configuration sent from elsewhere: from a file, or a service.
+    Elsewhere(String),
 }
 
 impl fmt::Display for Fault {
@@ -66,6 +71,10 @@ impl fmt::Display for Fault {
             Self::NotText => f.write_str("is not UTF-8 text"),
             Self::Yaml(words) => write!(f, "is neither YAML nor JSON: {words}"),
             Self::Nginx(words) => f.write_str(words),
+            Self::Elsewhere(from) => write!(
+                f,
+                "holds no configuration of this filter: Envoy takes it from {from}, so check that"
+            ),
             Self::NoFilter => f.write_str(
                 "is an Envoy configuration without this filter; it needs an HTTP filter of type envoy.extensions.filters.http.wasm.v3.Wasm with a `configuration` that is a google.protobuf.Struct or StringValue",
             ),
@@ -175,11 +184,15 @@ fn find_plugins(bytes: &[u8]) -> Result<Vec<Found>, Fault> {
     if is_envoy(&value) {
         let mut filters = Vec::new();
         walk(&value, &mut String::new(), &mut filters);
-        let found = of_this_filter(filters);
-        return if found.is_empty() {
-            Err(Fault::NoFilter)
-        } else {
-            Ok(found)
+        let mut found = of_this_filter(filters);
+        let clusters = Clusters::of(&value);
+        for found in &mut found {
+            found.clusters.clone_from(&clusters);
+        }
+        return match (found.is_empty(), discovered(&value)) {
+            (false, _) => Ok(found),
+            (true, Some(from)) => Err(Fault::Elsewhere(from)),
+            (true, None) => Err(Fault::NoFilter),
         };
     }
     // JSON goes on as it is, so that its version is that of the file; YAML as the JSON it means.
@@ -214,6 +227,7 @@ fn whole(text: String, notes: Vec<String>) -> Found {
         notes,
         warnings: Vec::new(),
         host: None,
+        clusters: None,
     }
 }
 
@@ -225,6 +239,7 @@ fn in_nginx(plugin: nginx::Plugin) -> Found {
         notes: plugin.notes,
         warnings: plugin.warnings,
         host: Some(Host::Nginx),
+        clusters: None,
     }
 }
 
@@ -279,6 +294,29 @@ fn is_envoy(value: &Value) -> bool {
         "vm_config",
     ];
     KEYS.iter().any(|key| value.get(key).is_some())
+}
+
+/// Where Envoy is told to take a Wasm filter's configuration from, if it is (`config_discovery` with this type).
+fn discovered(value: &Value) -> Option<String> {
+    match value {
+        Value::Object(object) => {
+            if let Some(discovery) = object.get("config_discovery")
+                && discovery
+                    .get("type_urls")
+                    .and_then(Value::as_array)
+                    .is_some_and(|urls| urls.iter().any(|url| url == WASM))
+            {
+                let path = discovery.pointer("/config_source/path_config_source/path");
+                return Some(match path.and_then(Value::as_str) {
+                    Some(path) => path.to_owned(),
+                    None => "a management server (`config_discovery`)".to_owned(),
+                });
+            }
+            object.values().find_map(discovered)
+        }
+        Value::Array(list) => list.iter().find_map(discovered),
+        _ => None,
+    }
 }
 
 /// A Wasm filter's configuration, and its place.
@@ -350,19 +388,20 @@ fn of_this_filter(filters: Vec<Wasm<'_>>) -> Vec<Found> {
             continue;
         }
         let environment = environment(config);
-        let mut notes = Vec::new();
+        let mut warnings = Vec::new();
         if config.get("failure_policy").and_then(Value::as_str) == Some("FAIL_OPEN")
             || config.get("fail_open") == Some(&Value::Bool(true))
         {
-            notes.push("Envoy lets every request in when this filter fails: set failure_policy to FAIL_CLOSED".to_owned());
+            warnings.push("Envoy lets every request in when this filter fails: set failure_policy to FAIL_CLOSED".to_owned());
         }
         out.push(Found {
             place,
             text: text.and_then(|text| merged(&vm_text(config)?, &text)),
             environment,
-            notes,
-            warnings: Vec::new(),
+            notes: Vec::new(),
+            warnings,
             host: Some(Host::Envoy),
+            clusters: None,
         });
     }
     out
@@ -401,6 +440,23 @@ fn vm_text(config: &Value) -> Result<String, String> {
     }
 }
 
+/// With every object's keys in order, as the filter writes a `Struct` down, whose fields Envoy sends in no order: the version
+/// that is made of the text is then the one that the filter's log and its audit events have.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(object) => {
+            let mut pairs: Vec<(&String, &Value)> = object.iter().collect();
+            pairs.sort_unstable_by_key(|(key, _)| *key);
+            let pairs = pairs
+                .into_iter()
+                .map(|(key, value)| (key.clone(), sorted(value)));
+            Value::Object(pairs.collect())
+        }
+        Value::Array(list) => Value::Array(list.iter().map(sorted).collect()),
+        value => value.clone(),
+    }
+}
+
 type Configuration = (Result<String, String>, Option<Value>);
 
 /// The plugin configuration's text, and as a value where it is one.
@@ -410,7 +466,7 @@ fn configuration(config: &Value) -> Result<Configuration, String> {
     };
     let value = any.get("value");
     match (any.get("@type").and_then(Value::as_str), value) {
-        (Some(STRUCT), Some(value)) => Ok((Ok(value.to_string()), Some(value.clone()))),
+        (Some(STRUCT), Some(value)) => Ok((Ok(sorted(value).to_string()), Some(value.clone()))),
         (Some(STRING), Some(Value::String(text))) => Ok((Ok(text.clone()), parse(text).ok())),
         (Some(STRUCT | STRING), _) => {
             Err("`configuration.value` is missing, or not what its `@type` says".to_owned())

@@ -45,6 +45,9 @@ pub struct Args {
     /// Fetch keys from the issuers
     #[arg(long)]
     online: bool,
+    /// The certificates that --online trusts, PEM: an authority of your own. Absent: the public ones
+    #[arg(long, value_name = "FILE", requires = "online")]
+    ca: Option<PathBuf>,
     /// Judge as of then: RFC 3339, or seconds since 1970
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
@@ -95,19 +98,21 @@ fn explain(args: &Args) -> Result<(String, bool), String> {
     let mut out = String::new();
     let _ = writeln!(out, "request      {}", request.line());
     let _ = writeln!(out, "as of        {now}");
+    let roots = args.ca.as_deref().map(fetch::Roots::read).transpose()?;
+    let roots = roots.unwrap_or_default();
     let mut auth = Authenticator::new(policy, Stores::new(0), Rc::new(RustVerifier), now);
     let mut say = |line: String| {
         let _ = writeln!(out, "             {line}");
     };
     if args.online {
-        fetch::run(&mut auth, now, &mut say);
+        fetch::run(&mut auth, now, &roots, &mut say);
     }
     let (mut step, mut trace) = request.with_head(|head| auth.begin_traced(head, now));
     if args.online
         && let Step::NeedCallout(need) = step
     {
         // An unknown `kid` asks for a newer set; STS or a verifier is asked about the token.
-        fetch::run(&mut auth, now, &mut say);
+        fetch::run(&mut auth, now, &roots, &mut say);
         (step, trace) = need.resume_traced(&mut auth, now);
     }
     if let Step::NeedBody(mut need) = step {
@@ -599,7 +604,10 @@ impl Story<'_> {
 fn decision(step: Step, out: &mut String) -> bool {
     match step {
         Step::NeedBody(_) | Step::NeedCallout(_) => {
-            let _ = writeln!(out, "decision     none yet: the issuer's keys are needed");
+            let _ = writeln!(
+                out,
+                "decision     none yet: it waits for what is said above"
+            );
             false
         }
         Step::Done(Decision::Limited(limited)) => {

@@ -5,6 +5,7 @@
 mod audit;
 mod aws_token;
 mod check;
+mod clusters;
 mod convert;
 mod document;
 mod explain;

@@ -259,7 +259,120 @@ fn an_envoy_file_with_other_filters_and_one_without() {
         ),
     );
     let ran = dir.run(&["check", "open.yaml"]);
-    assert!(ran.err.contains("note: open.yaml: resources[0].typed_config: Envoy lets every request in when this filter fails"), "{ran:?}");
+    assert!(ran.err.contains("warning: open.yaml: resources[0].typed_config: Envoy lets every request in when this filter fails"), "{ran:?}");
+    assert_eq!(ran.code, 0);
+    assert_eq!(dir.run(&["check", "--deny-warnings", "open.yaml"]).code, 1);
+}
+
+/// A bootstrap with the filter, `upstreams` as given, and one cluster `issuer`, with what follows its name.
+fn bootstrap(upstreams: &str, cluster: &str) -> String {
+    let config = format!("{GOOD}callouts: {{ upstreams: {upstreams} }}\n");
+    let filter = wasm(&structure(&config), HOST_ENV).replace("resources:", "listeners:");
+    format!(
+        "static_resources:\n{}  clusters:\n    - name: issuer\n{cluster}",
+        indented(&filter, 2)
+    )
+}
+
+/// A transport socket with such a `common_tls_context`.
+fn tls(context: &str) -> String {
+    format!(
+        "      transport_socket: {{ name: envoy.transport_sockets.tls, typed_config: {{ '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {context} }} }}\n"
+    )
+}
+
+#[test]
+fn clusters_that_are_missing_or_open_are_noticed() {
+    let dir = Dir::new("clusters");
+    let verified = tls("{ validation_context: { trusted_ca: { filename: /ca.pem } } }");
+    let good = "{ issuer.example: issuer }";
+    let of = |name: &str, upstreams: &str, cluster: &str| {
+        let file = format!("{name}.yaml");
+        dir.write(&file, &bootstrap(upstreams, cluster));
+        let ran = dir.run(&["check", "--deny-warnings", &file]);
+        let warnings: Vec<String> = ran
+            .err_lines()
+            .iter()
+            .filter_map(|l| l.strip_prefix("warning: "))
+            .map(|l| l.rsplit_once("typed_config: ").unwrap().1.to_owned())
+            .collect();
+        assert_eq!(ran.code == 0, warnings.is_empty(), "{ran:?}");
+        warnings
+    };
+    assert!(of("good", good, &verified).is_empty());
+    assert!(
+        of(
+            "sds",
+            good,
+            &tls("{ validation_context_sds_secret_config: { name: ca } }")
+        )
+        .is_empty()
+    );
+    assert_eq!(
+        of("port", "{ 'issuer.example:8443': issuer }", &verified),
+        [
+            "callouts.upstreams says nothing of issuer.example (`issuer.example:8443` is there; a port belongs to the name), and there is no cluster of that name: write `\"issuer.example\": CLUSTER`; this file has `issuer`"
+        ]
+    );
+    assert_eq!(
+        of("none", "{}", &verified),
+        [
+            "callouts.upstreams says nothing of issuer.example, and there is no cluster of that name: write `\"issuer.example\": CLUSTER`; this file has `issuer`"
+        ]
+    );
+    assert_eq!(
+        of("typo", "{ issuer.example: isuer }", &verified),
+        [
+            "callouts.upstreams leads from issuer.example to the cluster `isuer`, which this file does not have; it has `issuer`"
+        ]
+    );
+    assert!(of("plain", good, "")[0].contains("`issuer`, which has no TLS: "));
+    assert!(of("open", good, &tls("{}"))[0].contains("`issuer`, which verifies no certificate: "));
+    // Where clusters may come from a management server, nothing is known of them.
+    let dynamic = bootstrap("{}", &verified) + "dynamic_resources: { cds_config: { ads: {} } }\n";
+    dir.write("dynamic.yaml", &dynamic);
+    let ran = dir.run(&["check", "--deny-warnings", "dynamic.yaml"]);
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+#[test]
+fn a_bootstrap_that_takes_the_filter_from_elsewhere_says_from_where() {
+    let dir = Dir::new("elsewhere");
+    for (file, from) in [
+        ("envoy/api-keys/envoy.yaml", "envoy/api-keys/ecds.json"),
+        ("envoy/reload/envoy.yaml", "envoy/reload/portcullis.yaml"),
+    ] {
+        let path = root().join(file);
+        let ran = dir.run(&["check", path.to_str().unwrap()]);
+        assert_eq!(ran.code, 1, "{ran:?}");
+        let said = format!(
+            "holds no configuration of this filter: Envoy takes it from {from}, so check that"
+        );
+        assert!(ran.err.contains(&said), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_structs_version_is_of_its_keys_in_order() {
+    let dir = Dir::new("order");
+    let version = |config: &str| {
+        dir.write("envoy.yaml", &wasm(&structure(config), HOST_ENV));
+        let ran = dir.run(&["check", "envoy.yaml"]);
+        let (_, rest) = ran.out.split_once("version ").unwrap();
+        rest.split_once(',').unwrap().0.to_owned()
+    };
+    let agent = "agent: { fixed: orders }\n";
+    assert_eq!(
+        version(&format!("{agent}{GOOD}")),
+        version(&format!("{GOOD}{agent}"))
+    );
+    // As the filter writes it: keys sorted at every depth.
+    let text = serde_json::json!({"auth": {"providers": [
+        {"name": "workforce", "settings": {"audience": "api://agents", "issuer": "https://issuer.example"}, "type": "oidc"},
+        {"settings": {"identity": {"user_id": "ci"}, "token_env": "AGENT_TOKEN"}, "type": "static_token"},
+    ]}});
+    let expected = portcullis_core::config::version(text.to_string().as_bytes());
+    assert_eq!(version(GOOD), expected);
 }
 
 #[test]

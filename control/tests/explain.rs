@@ -437,3 +437,75 @@ fn online() {
         ran.out
     );
 }
+
+/// STS is asked with the credential itself, which is in the URL.
+#[test]
+fn a_presigned_url_is_not_printed() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let sts = format!("https://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let dir = Dir::new("presigned");
+    let settings = json!({"region": "eu-west-1", "audience": "a", "require_audience": true, "sts_endpoint": sts});
+    dir.write(
+        "config.json",
+        &json!({"auth": {"providers": [{"type": "aws_sigv4", "settings": settings}]}}).to_string(),
+    );
+    let credentials = [
+        ("AWS_ACCESS_KEY_ID", "ASIAIOSFODNN7EXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "secret"),
+        ("AWS_SESSION_TOKEN", "the-sessions-token"),
+    ];
+    let args = [
+        "aws-token",
+        "--region",
+        "eu-west-1",
+        "--audience",
+        "a",
+        "--sts-endpoint",
+        &sts,
+    ];
+    let made = dir.run_with(&args, &credentials);
+    assert_eq!(made.code, 0, "{made:?}");
+    dir.write("token", &made.out);
+    let ran = dir.run(&[
+        "explain",
+        "--config",
+        "config.json",
+        "--online",
+        "--token",
+        "@token",
+    ]);
+    assert!(
+        ran.out.contains(&format!("can't fetch {sts}/: ")),
+        "{ran:?}"
+    );
+    for secret in ["Signature", "Security-Token", "the-sessions-token"] {
+        assert!(
+            !ran.out.contains(secret) && !ran.err.contains(secret),
+            "{ran:?}"
+        );
+    }
+}
+
+#[test]
+fn an_authority_of_ones_own() {
+    let dir = Dir::new("ca");
+    dir.write("config.json", &json!({"auth": {"providers": [{"type": "oidc", "settings": {"issuer": "https://issuer.example", "audience": "a"}}]}}).to_string());
+    dir.write("empty.pem", "nothing\n");
+    let ran = dir.run(&[
+        "explain",
+        "--config",
+        "config.json",
+        "--online",
+        "--ca",
+        "empty.pem",
+    ]);
+    assert_eq!(ran.code, 1);
+    assert!(
+        ran.err
+            .contains("empty.pem: holds no certificate in PEM form"),
+        "{ran:?}"
+    );
+    let ran = dir.run(&["explain", "--config", "config.json", "--ca", "empty.pem"]);
+    assert_eq!(ran.code, 2, "without --online nobody is asked: {ran:?}");
+}

@@ -287,6 +287,8 @@ pub enum Hazard {
     UnboundTokens,
     /// Every AWS principal on earth is let in.
     AnyAwsPrincipal,
+    /// A glob that matches nothing that STS says.
+    NeverAPrincipal,
     /// STS asked without TLS by the URL's scheme.
     PlainHttpSts,
     /// Every Microsoft tenant on earth is let in.
@@ -545,6 +547,9 @@ impl fmt::Display for Hazard {
             ),
             Self::AnyAwsPrincipal => f.write_str(
                 "every principal of every AWS account is let in; set `allowed_principals` or `allowed_accounts`",
+            ),
+            Self::NeverAPrincipal => f.write_str(
+                "matches no caller: principals are whole ARNs, `arn:aws:iam::123456789012:role/NAME` without the role's path, or `arn:aws:sts::123456789012:assumed-role/NAME/SESSION`",
             ),
             Self::PlainHttpSts => f.write_str(
                 "is plain http: whoever sits between can say who a caller is, unless the proxy's cluster adds TLS",

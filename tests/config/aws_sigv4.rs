@@ -183,3 +183,34 @@ fn warnings() {
         ]
     );
 }
+
+#[test]
+fn globs_that_match_nobody_are_noticed() {
+    let warned = |glob: &str| {
+        let settings = json!({"region": "eu-west-1", "audience": "a", "require_audience": true, "allowed_principals": [glob]});
+        let warnings = super::warnings(&aws(settings));
+        let at = format!("{SETTINGS}.allowed_principals[0]: matches no caller: ");
+        assert!(warnings.iter().all(|w| w.starts_with(&at)), "{warnings:?}");
+        !warnings.is_empty()
+    };
+    for never in [
+        "ci-deploy",
+        "role/ci-deploy",
+        "123456789012",
+        "arn:aws:iam::123456789012:role/teams/ci-deploy",
+        "arn:aws:iam::*:role/aws-reserved/sso.amazonaws.com/*",
+    ] {
+        assert!(warned(never), "{never}");
+    }
+    for fine in [
+        "arn:aws:iam::123456789012:role/ci-deploy",
+        "arn:aws:iam::123456789012:role/*",
+        "arn:aws:sts::123456789012:assumed-role/batch/*",
+        // STS does tell a user's path.
+        "arn:aws:iam::123456789012:user/division/alice",
+        "arn:aws*:iam::123456789012:role/ci",
+        "*",
+    ] {
+        assert!(!warned(fine), "{fine}");
+    }
+}

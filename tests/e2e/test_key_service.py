@@ -1,11 +1,15 @@
 """The key service and the filter that follows it, in real Envoy: what is done there is so here, within a second."""
 
 import json
+import re
+import subprocess
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
+from harness.paths import PROGRAM, ROOT
 from harness.service import ENV, Api, KeyService, Postgres, Refused, admin, follow
 from harness.stack import plugin
 from harness.wait import eventually
@@ -145,6 +149,40 @@ def test_a_restored_backup_is_taken_whole(pile, tmp_path):
     assert present(stack, kept).status == 200
 
 
+def commands(kind):
+    """The block of docs/keys.md with this word behind `sh`."""
+    (found,) = re.findall(rf"^```sh {kind}\n(.*?)^```$", (ROOT / "docs/keys.md").read_text(), re.M | re.S)
+    return found
+
+
+def test_a_dump_of_postgres_is_restored_by_the_pages_commands(pile, tmp_path):
+    database = pile.add(Postgres())
+    service = pile.add(KeyService(tmp_path, database.url))
+    api = Api(admin(service), service.url)
+    api.post("/api/v1/agents", {"name": "orders"})
+    stack = proxy(pile, service, token=service.fleet_token())
+    kept, kept_id = api.create({"agent": "orders"})
+
+    def run(kind):
+        programs = [PROGRAM.parent, *sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True), "/usr/bin", "/bin"]
+        ran = subprocess.run(["bash", "-euo", "pipefail", "-c", commands(kind)], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+                             env={"PATH": ":".join(map(str, programs)), "PORTCULLIS_DATABASE": database.url})
+        assert ran.returncode == 0, ran.stderr
+
+    run("postgres-backup")
+    # What comes after it has more revisions than the copy will have for some time, and the filter has seen them.
+    late, _ = api.create({"agent": "orders"})
+    becomes(stack, late, 200)
+    api.revoke(kept_id)
+    becomes(stack, kept, 401)
+    service.stop()
+    run("postgres-restore")
+    pile.add(KeyService(tmp_path, f"{database.url.rsplit('/', 1)[0]}/restored", port=service.port))
+    becomes(stack, late, 401, 15)
+    # As the page says: what was revoked since is good again.
+    becomes(stack, kept, 200, 15)
+
+
 class Writers:
     """Threads that make and revoke keys at both replicas, and remember what they were answered."""
 
@@ -271,7 +309,6 @@ def test_portcullis_in_front_says_who_is_there(pile, tmp_path):
 
     from harness.bootstrap import Bootstrap
     from harness.envoy import Envoy
-    from harness.paths import ROOT
 
     secret = secrets.token_hex(32)
     service = pile.add(KeyService(tmp_path, tmp_path / "keys.db", "--demo", "--proxy-secret-env", "PORTCULLIS_PROXY_SECRET",
@@ -283,7 +320,8 @@ def test_portcullis_in_front_says_who_is_there(pile, tmp_path):
     bootstrap.point("agents", service.port)
     bootstrap.point("issuer", issuer.port)
     bootstrap.drop_tls("issuer")
-    with Envoy(bootstrap, tmp_path, env={"PORTCULLIS_PROXY_SECRET": secret}) as envoy:
+    variables = {"PORTCULLIS_PROXY_SECRET": secret, "PORTCULLIS_OAUTH_SECRET": "unused", "PORTCULLIS_COOKIE_KEY": secrets.token_hex(32)}
+    with Envoy(bootstrap, tmp_path, env=variables) as envoy:
         url = f"http://127.0.0.1:{envoy.port}"
 
         def me(headers=None, at=url, **claims):

@@ -26,10 +26,16 @@ impl Dir {
 
     /// Runs `portcullis` in the directory with nothing in its environment.
     pub fn run(&self, args: &[&str]) -> Ran {
+        self.run_with(args, &[])
+    }
+
+    /// The same, with these variables and no others.
+    pub fn run_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Ran {
         let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
             .args(args)
             .current_dir(&self.0)
             .env_clear()
+            .envs(variables.iter().copied())
             .output()
             .unwrap();
         Ran::of(output)

@@ -162,10 +162,7 @@ fn go_on(
                 return common.kind.hold_back();
             }
             Err(status) => {
-                log::warn(format_args!(
-                    "callout to {} ({}) not sent: {status}",
-                    callout.upstream, callout.authority
-                ));
+                callouts::warn_not_sent(&callout, status);
                 common.metrics.increment(Id::CalloutFailed);
                 let failed = CalloutReply::Failed(CalloutFailure::NotSent);
                 step = need.reply(auth, failed, now).0;

@@ -244,10 +244,7 @@ impl Root {
                     self.in_flight.insert(token, in_flight);
                 }
                 Err(status) => {
-                    log::warn(format_args!(
-                        "callout to {} ({}) not sent: {status}",
-                        due.callout.upstream, due.callout.authority
-                    ));
+                    callouts::warn_not_sent(&due.callout, status);
                     common.metrics.increment(Id::CalloutFailed);
                     let failed = CalloutReply::Failed(CalloutFailure::NotSent);
                     auth.reply(due.id, failed, now);
@@ -372,7 +369,10 @@ fn load(text: &[u8], kind: HostKind) -> Result<(Policy, Vec<Warning>), String> {
 pub(crate) fn warn_of(purpose: &Purpose, problem: &str) {
     match purpose {
         Purpose::Keys { source, .. } => {
-            log::warn(format_args!("fetch for {source} failed: {problem}"));
+            log::warn(format_args!(
+                "fetch for {} failed: {problem}",
+                issuer_of(source)
+            ));
         }
         Purpose::Lookup(scope) => {
             log::warn(format_args!("question to {scope} failed: {problem}"));
@@ -396,12 +396,17 @@ pub(crate) fn tell_operator(common: &mut Common, auth: &mut Authenticator) {
     }
 }
 
+/// The issuer of a source, whose name has its URLs and settings behind it.
+fn issuer_of(source: &str) -> &str {
+    source.split(' ').next().unwrap_or(source)
+}
+
 /// Shares how this worker's fetches ended.
 pub(crate) fn tell_others(common: &mut Common, auth: &mut Authenticator, now: UnixTime) {
     while let Some(Finished { source, outcome }) = auth.poll_finished() {
         match outcome {
             FetchOutcome::Fetched { document, at } => {
-                log::info(format_args!("keys of {source} fetched"));
+                log::info(format_args!("keys of {} fetched", issuer_of(&source)));
                 common
                     .shared
                     .end(&source, Ended::Fetched { at }, &document, now);

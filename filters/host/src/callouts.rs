@@ -4,9 +4,9 @@ use portcullis_core::callout::{Callout, CalloutFailure, CalloutReply, HttpRespon
 
 use crate::abi::{BufferType, MapType};
 use crate::host_kind::HostKind;
-use crate::hostcalls;
 use crate::pairs::{self, Field};
 use crate::status::Status;
+use crate::{hostcalls, log};
 
 /// Sends a callout from the effective context. The answer comes to `proxy_on_http_call_response` of that context, with the
 /// returned token.
@@ -76,6 +76,18 @@ pub fn receive<T>(
         })),
         _ => take(failed(CalloutFailure::Truncated)),
     }
+}
+
+/// Logs that a callout could not even be sent, which is mostly for want of an upstream.
+pub fn warn_not_sent(callout: &Callout, status: Status) {
+    let Callout {
+        upstream,
+        authority,
+        ..
+    } = callout;
+    log::warn(format_args!(
+        "callout to {authority} not sent: {status}; does the proxy know the upstream `{upstream}`? See callouts.upstreams"
+    ));
 }
 
 /// What is wrong with a reply, for the log; `None` for one that was of use.

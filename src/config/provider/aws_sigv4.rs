@@ -230,6 +230,11 @@ impl AwsSigV4Settings {
             compiler.warn(&at, Hazard::EmptyAllowList);
             return None;
         }
+        for (i, glob) in globs.iter().enumerate() {
+            if !may_be_a_principal(glob) {
+                compiler.warn(&at.index(i), Hazard::NeverAPrincipal);
+            }
+        }
         compiler.globs(globs, &at)
     }
 
@@ -263,4 +268,17 @@ fn is_region(text: &str) -> bool {
         && words
             .iter()
             .all(|w| w.len() >= 2 && w.bytes().all(|b| b.is_ascii_lowercase()))
+}
+
+/// Whether a glob can match what STS says of somebody. It tells no role's path, and no caller is a bare name.
+fn may_be_a_principal(glob: &str) -> bool {
+    let wild = |text: &str| text.contains(['*', '?', '[', '\\']);
+    let Some((partition, rest)) = glob.strip_prefix("arn:").and_then(|g| g.split_once(':')) else {
+        return wild(glob.get(..4).unwrap_or(glob));
+    };
+    let role = rest
+        .strip_prefix("iam::")
+        .and_then(|r| r.split_once(':'))
+        .and_then(|(_, resource)| resource.strip_prefix("role/"));
+    wild(partition) || !role.is_some_and(|name| name.contains('/'))
 }

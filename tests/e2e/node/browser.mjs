@@ -2,7 +2,7 @@
 //
 //   node browser.mjs CONFIG.json
 //
-// CONFIG: {service, proxy, link, screenshots, oidc}. Prints a line of JSON for each step, {"step", …}; the last one is {"done": true}.
+// CONFIG: {service, proxy, link, screenshots, oidc, front}. Prints a line of JSON for each step, {"step", …}; the last one is {"done": true}.
 // Every view is checked by axe-core in both colour schemes; a violation ends it.
 import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
@@ -218,7 +218,6 @@ async function life() {
   const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await context.storageState() });
   const bare = await plain.newPage();
   await bare.goto(`${config.service}/agents/orders`);
-  await bare.getByText('Create a key').click();
   await bare.getByRole('button', { name: 'Create key' }).click();
   check((await bare.getByLabel('The secret').innerText()).startsWith('gak_'), 'a key without scripts');
   await plain.close();
@@ -273,8 +272,49 @@ async function oidc() {
   }
 }
 
+// Envoy signs people in before they reach the service: its address is Envoy's.
+async function front() {
+  for (const [login, sees] of Object.entries(config.front.people)) {
+    const { context, page, complaints } = await session();
+    await page.goto(`${config.service}/agents?q=`);
+    check(page.url().startsWith(config.front.issuer), `not sent to the issuer: ${page.url()}`);
+    await page.locator('input[name=login]').fill(login);
+    await page.locator('input[name=password]').fill('any');
+    await page.locator('button[type=submit]').click();
+    await page.locator('form button[type=submit]').click();
+    // Where they wanted to go in the first place.
+    await page.waitForURL(`${config.service}/agents?q=`);
+    const ask = (headers) => context.request.get(`${config.service}/api/v1/me`, { headers, failOnStatusCode: false });
+    if (sees === null) {
+      tell('front refused', { login, status: (await ask()).status(), text: await page.locator('body').textContent() });
+    } else {
+      const rows = await page.locator('tbody tr').count();
+      const me = await (await ask()).json();
+      const forged = await (await ask({ 'x-auth-user-id': 'root@example.com', 'x-auth-groups': 'portcullis-admins' })).json();
+      const cookies = await context.cookies(config.service);
+      // A form of the page, with the origin it must come from.
+      let made = null;
+      let token = null;
+      if (config.front.makes?.[login]) {
+        await page.goto(`${config.service}/agents/${config.front.makes[login]}`);
+        await page.getByLabel('Name', { exact: true }).fill('by the proxy in front');
+        await page.getByRole('button', { name: 'Create key' }).click();
+        made = (await page.getByLabel('The secret').innerText()).trim().slice(0, 4);
+        const answer = await context.request.post(`${config.service}/api/v1/tokens`, { data: { kind: 'api', name: 'script' }, headers: { origin: config.service } });
+        token = (await answer.json()).token;
+      }
+      check(complaints.length === 0, complaints.join('\n'));
+      tell('front', { login, me, forged, rows, made, token, readable: cookies.filter((c) => !c.httpOnly).map((c) => c.name) });
+      await page.goto(`${config.service}/oauth2/signout`);
+      await page.goto(`${config.service}/agents`);
+      check(page.url().startsWith(config.front.issuer), `still signed in: ${page.url()}`);
+    }
+    await context.close();
+  }
+}
+
 try {
-  await (config.oidc ? oidc() : life());
+  await (config.oidc ? oidc() : config.front ? front() : life());
   console.log(JSON.stringify({ done: true }));
 } catch (error) {
   console.log(JSON.stringify({ failed: String(error?.stack ?? error) }));

@@ -7,11 +7,13 @@
 //   resources  {resource URI: {audience, alg, ttl, scope}}   what `resource=` at the token endpoint stands for
 //   people     {login: claims}   who may log in with a browser; clients then register themselves (RFC 7591) and
 //              get codes with PKCE. Any password does.
+//   tls        a PEM file of a key and a certificate for `localhost`: the issuer is then https://localhost:PORT
 //
 // Prints one line of JSON when it is ready: {"port", "issuer", "token_endpoint", "jwks_uri"}.
 // Clients ask with `grant_type=client_credentials`, or with a code, and get JWT access tokens (RFC 9068).
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { exportJWK, generateKeyPair } from 'jose';
 import { Provider, errors } from 'oidc-provider';
 
@@ -23,13 +25,14 @@ const resources = config.resources ?? {};
 const people = config.people;
 
 // The issuer's name contains its port, so the socket comes first and the provider second.
-const server = createServer();
+const pem = config.tls && readFileSync(config.tls);
+const server = pem ? createTlsServer({ key: pem, cert: pem }) : createServer();
 await new Promise((resolve, reject) => {
   server.once('error', reject);
   server.listen(0, '127.0.0.1', resolve);
 });
 const { port } = server.address();
-const issuer = `http://127.0.0.1:${port}`;
+const issuer = pem ? `https://localhost:${port}` : `http://127.0.0.1:${port}`;
 
 const keys = await Promise.all(ALGORITHMS.map(async (alg) => {
   const { privateKey } = await generateKeyPair(alg, { extractable: true });
@@ -56,6 +59,8 @@ const provider = new Provider(issuer, {
     clientCredentials: { enabled: true },
     resourceIndicators: {
       enabled: true,
+      // A code that was asked for with a `resource` gives a token for it, as with most providers.
+      useGrantedResource: () => true,
       getResourceServerInfo(_ctx, uri) {
         const resource = Object.hasOwn(resources, uri) ? resources[uri] : undefined;
         if (!resource) throw new errors.InvalidTarget();
