@@ -19,7 +19,7 @@ CHAPTERS = {
                    "docs/migrating/README.md", "docs/migrating/*.md", "docs/release.md"],
     "Performance": ["docs/performance.md", "docs/instructions.md", "docs/soak.md", "docs/performance/*.md"],
     "Conformance and threats": ["docs/conformance.md", "docs/attacks.md", "docs/threats.md", "SECURITY.md"],
-    "Contributing": ["CONTRIBUTING.md", "docs/contributing*.md", "tests/scenarios/README.md", "docs/decisions/*.md", "CHANGELOG.md"],
+    "Contributing": ["CONTRIBUTING.md", "docs/contributing*.md", "docs/contributing/*.md", "tests/scenarios/README.md", "docs/decisions/*.md", "CHANGELOG.md"],
     "More": ["docs/*.md", "docs/*/*.md"],
 }
 # No page of the book: a note about files beside it.

@@ -13,6 +13,36 @@
 //! Where a host can let a request go only in the callback of a callout that the request itself has sent, 2 to 4 are for the background
 //! alone: each held request sends [`NeedCallout::callout`] and is judged by [`NeedCallout::reply`].
 //!
+//! ```
+//! # use std::rc::Rc;
+//! use portcullis_core::callout::{CalloutFailure, CalloutReply};
+//! # use portcullis_core::decision::{Decision, Step};
+//! # use portcullis_core::jose::RustVerifier;
+//! # use portcullis_core::request::RequestHead;
+//! # use portcullis_core::time::UnixTime;
+//! # use portcullis_core::{Authenticator, Stores, config};
+//! # let text = br#"{"auth": {"providers": [{"type": "oidc", "settings": {
+//! #     "issuer": "https://issuer.example", "audience": "a", "allowed_subjects": "*"}}]}, "agent": {"fixed": "x"}}"#;
+//! # let (policy, _) = config::load(text, &|_| None)?;
+//! let now = UnixTime::from_secs(1_800_000_000);
+//! let mut auth = Authenticator::new(policy, Stores::new(1), Rc::new(RustVerifier), now);
+//! # let token = b"Bearer eyJhbGciOiJSUzI1NiIsImtpZCI6ImsifQ.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwiYXVkIjoiYSIsInN1YiI6InMifQ.AAAA";
+//! # let headers = [(&b"authorization"[..], &token[..])];
+//! # let head = RequestHead { method: b"GET", path: b"/", authority: b"h", headers: &headers, remote_addr: None };
+//! // 1: a token of an issuer whose keys are not there yet.
+//! let Step::NeedCallout(need) = auth.begin(&head, now) else { panic!() };
+//! // 2: ask for its discovery document.
+//! let asked = auth.poll_callout(now).unwrap();
+//! assert_eq!(asked.callout.path, "/.well-known/openid-configuration");
+//! // 3: nobody answers.
+//! auth.reply(asked.id, CalloutReply::Failed(CalloutFailure::NoResponse), now);
+//! // 4: the request goes no further, and is told when to come back.
+//! assert!(need.ready(&auth, now));
+//! let Step::Done(Decision::Deny(denial)) = need.resume(&mut auth, now) else { panic!() };
+//! assert_eq!((denial.status, denial.code.as_str()), (503, "keys_unavailable"));
+//! # Ok::<(), config::ConfigErrors>(())
+//! ```
+//!
 //! Invariant: a request is judged by the policy that was in force when it began, and by no other.
 
 use std::cell::RefCell;

@@ -67,6 +67,9 @@ pub enum Host {
 }
 
 impl Host {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Envoy, Self::Nginx];
+
     /// As the configuration says it.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -36,6 +36,15 @@ fn page(name: &str) -> String {
     std::fs::read_to_string(root().join(name)).unwrap()
 }
 
+/// The table of providers is written by hand.
+#[test]
+fn every_provider_type_has_a_row() {
+    let page = page("docs/auth/README.md");
+    for kind in config::OFFERED {
+        assert!(page.contains(&format!("\n| `{kind}` |")), "{kind} has none");
+    }
+}
+
 /// The YAML blocks of a page, each with the heading it stands under.
 fn blocks(page: &str) -> Vec<(String, String)> {
     let mut found = Vec::new();

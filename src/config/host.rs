@@ -24,11 +24,8 @@ pub fn fit(policy: &mut Policy, host: Host) -> Result<Vec<Warning>, ConfigErrors
 /// The proxy that a configuration says it is for, whatever else may be wrong with it.
 pub fn host_of(text: &[u8]) -> Option<Host> {
     let value: serde_json::Value = serde_json::from_slice(text).ok()?;
-    match value.get("host")?.as_str()? {
-        "nginx" => Some(Host::Nginx),
-        "envoy" => Some(Host::Envoy),
-        _ => None,
-    }
+    let said = value.get("host")?.as_str()?;
+    Host::ALL.into_iter().find(|host| host.as_str() == said)
 }
 
 fn fit_nginx(policy: &mut Policy) -> Result<Vec<Warning>, ConfigErrors> {

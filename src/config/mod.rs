@@ -56,6 +56,16 @@ use crate::policy::Policy;
 /// # Errors
 ///
 /// Everything that is wrong with it, in the words users see; secrets are never quoted.
+///
+/// ```
+/// use portcullis_core::config;
+///
+/// let text = br#"{"auth": {"providers": [{"type": "oidc", "settings": {
+///     "issuer": "https://accounts.google.com", "audiance": "api://agents"
+/// }}]}}"#;
+/// let errors = config::load(text, &|_variable| None).unwrap_err().to_string();
+/// assert!(errors.contains("auth.providers[0].settings.audiance: unknown key; did you mean `audience`?"), "{errors}");
+/// ```
 pub fn load(
     text: &[u8],
     env: &dyn Fn(&str) -> Option<String>,

@@ -264,6 +264,92 @@ def test_the_jwk_of_kongs_key_verifies_its_tokens(tmp_path, pile):
     assert stack.request(token=key.sign(claims("https://planner.example.com", "x", sub="planner"), kid=None)).status == 401
 
 
+RBAC = "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC"
+GOOGLE = "https://accounts.google.com"
+
+
+def as_istio_does(keys, resources):
+    """The two filters that istiod makes of the page's resources: jwt_authn, which lets requests without a token through, and RBAC on what it proved."""
+    request, policy = (r["spec"] for r in resources)
+    (rule,) = request["jwtRules"]
+    restricted, public = policy["rules"]
+    (prefix,), (claim,) = restricted["to"][0]["operation"]["paths"], restricted["when"]
+    name = re.fullmatch(r"request.auth.claims\[(\w+)\]", claim["key"])[1]
+    assert restricted["from"] == [{"source": {"requestPrincipals": [f"{GOOGLE}/*"]}}] and prefix.endswith("*")
+
+    def proven(path, **match):
+        return {"metadata": {"filter": "envoy.filters.http.jwt_authn", "path": [{"key": "payload"}, {"key": path}], "value": {"string_match": match}}}
+
+    bootstrap = JwtAuthn({
+        "providers": {"origins-0": {"issuer": rule["issuer"], "audiences": rule["audiences"], "local_jwks": {"inline_string": json.dumps(keys)},
+                                    "payload_in_metadata": "payload"}},
+        "rules": [{"match": {"prefix": "/"}, "requires": {"requires_any": {"requirements": [{"provider_name": "origins-0"}, {"allow_missing": {}}]}}}],
+    })
+    (path,), (method,) = public["to"][0]["operation"]["paths"], public["to"][0]["operation"]["methods"]
+    policies = {
+        "rule-0": {"permissions": [{"url_path": {"path": {"prefix": prefix.removesuffix("*")}}}],
+                   "principals": [{"and_ids": {"ids": [proven("iss", exact=GOOGLE), proven("sub", safe_regex={"regex": ".+"}), proven(name, exact=claim["values"][0])]}}]},
+        "rule-1": {"permissions": [{"and_rules": {"rules": [{"url_path": {"path": {"exact": path}}}, {"header": {"name": ":method", "string_match": {"exact": method}}}]}}],
+                   "principals": [{"any": True}]},
+    }
+    filters = bootstrap.hcm["http_filters"]
+    filters.insert(len(filters) - 1, {"name": "envoy.filters.http.rbac", "typed_config": {"@type": RBAC, "rules": {"action": "ALLOW", "policies": policies}}})
+    return bootstrap
+
+
+def test_istios_resources_and_what_they_become(pile):
+    """Two Envoys: nobody gets in afterwards who did not before, and nothing is lost but what the page says."""
+    key = Key("g-1", "RS256")
+    keys = {"keys": [key.public_jwk()]}
+    (text,) = blocks("istio", "yaml istio")
+    before = pile.stack(bootstrap=as_istio_does(keys, list(yaml.safe_load_all(text))))
+    (text,) = blocks("istio", "yaml")
+    config = yaml.safe_load(text)
+    (provider,) = config["auth"]["providers"]
+    assert provider["settings"].pop("jwks_url") == "https://www.googleapis.com/oauth2/v3/certs"
+    provider["settings"]["jwks"] = keys
+    after = pile.stack(config)
+
+    def token(iss=GOOGLE, aud="api://agents", **changes):
+        return key.sign(claims(iss, aud, **{"sub": "1001", "hd": "example.com", **changes}))
+
+    good = token()
+    seen = {}
+    for what, method, path, presented in [
+        ("good", "GET", "/rest/orders", good), ("good", "POST", "/rest/orders/items/7", good), ("nothing", "GET", "/rest/orders", None),
+        ("another agent", "GET", "/rest/reports", good), ("no agent", "GET", "/", good), ("a longer name", "GET", "/rest/orders2", good),
+        ("another domain", "GET", "/rest/orders", token(hd="evil.example")), ("no domain", "GET", "/rest/orders", token(hd=None)),
+        ("another audience", "GET", "/rest/orders", token(aud="x")), ("another issuer", "GET", "/rest/orders", token(iss="https://x.test")),
+        ("expired", "GET", "/rest/orders", token(exp=1)), ("tampered", "GET", "/rest/orders", tampered(good)),
+        ("another key", "GET", "/rest/orders", Key("g-1", "RS256").sign(claims(GOOGLE, "api://agents", sub="1001", hd="example.com"))),
+        ("public", "GET", "/healthz", None), ("public, with a token", "GET", "/healthz", good), ("public, by another method", "POST", "/healthz", None),
+        ("public, and more behind it", "GET", "/healthz/x", None), ("public, with a bad token", "GET", "/healthz", tampered(good)),
+    ]:
+        verdicts = tuple(stack.request(method, path, token=presented).status for stack in (before, after))
+        assert set(verdicts) <= {200, 401, 403}, (what, path, verdicts)
+        seen[what, path] = tuple(v == 200 for v in verdicts)
+    differ = {what: v for (what, _), v in seen.items() if v[0] != v[1]}
+    # An agent's name ends where its segment ends; a skipped path is skipped whatever is presented.
+    assert differ == {"a longer name": (True, False), "public, with a bad token": (False, True)}, differ
+    assert sum(v == (True, True) for v in seen.values()) == 4
+
+
+def test_a_key_in_place_of_kongs(tmp_path, pile):
+    """The page's `api_key` chain, with a key made by the page's command: in the header that Kong's plugin read, and nowhere else."""
+    config = yaml.safe_load(blocks("kong", "yaml")[1])
+    made = subprocess.run([PROGRAM, "key", "create", "--agent", "orders", "--owner", "ci", "--expires", "90d", "--file", "keys.json", "--json"], cwd=tmp_path, capture_output=True,
+                          text=True, timeout=30)
+    assert made.returncode == 0, made.stderr
+    key = json.loads(made.stdout)["key"]
+    config["auth"]["providers"][0]["settings"]["keys"] = json.loads((tmp_path / "keys.json").read_text())["keys"]
+    stack = pile.stack(config)
+    upstream, _ = stack.allowed(stack.request(headers=[("apikey", key)]), user_id="ci")
+    assert "apikey" not in {name.lower() for name, _ in upstream.headers}
+    assert stack.request("GET", "/rest/reports", headers=[("apikey", key)]).status == 403
+    for presented in ({"headers": [("apikey", "some-long-secret")]}, {"token": key}, {"headers": [("x-api-key", key)]}, {"target": f"/rest/orders?apikey={key}"}):
+        assert stack.request(**presented).status == 401, presented
+
+
 def test_forge(tmp_path):
     (text,) = blocks("forge", "yaml forge")
     (tmp_path / "forge.yaml").write_text(text)

@@ -137,6 +137,43 @@ def documented():
     return {name.replace(".", "_") for name in re.findall(r"^\| `(portcullis\.[a-z_.]+)` \|", text, re.M)}
 
 
+# Grafana's own types of a dashboard (`@grafana/schema`), of the options of the two kinds of panel, and what its Prometheus data source adds to an annotation.
+TYPES = """
+import type { AnnotationQuery, Dashboard, DataQuery, Panel } from "@grafana/schema";
+import type { Options as Stat } from "./node_modules/@grafana/schema/dist/types/raw/composable/stat/panelcfg/x/types.gen";
+import type { Options as TimeSeries } from "./node_modules/@grafana/schema/dist/types/raw/composable/timeseries/panelcfg/x/types.gen";
+type Target = { refId: string; expr: string; legendFormat: string; datasource: { type: "prometheus"; uid: string } };
+type Drawn<T extends string, O> = Omit<Panel, "type" | "options" | "targets"> & { type: T; options: Some<O>; targets: Target[] };
+type Some<T> = T extends (infer E)[] ? E[] : T extends object ? { [K in keyof T]?: Some<T[K]> } : T extends string ? T | `${T}` : T;
+type Annotation = AnnotationQuery<DataQuery> & { expr: string; titleFormat: string };
+type Ours = Omit<Dashboard, "panels" | "annotations"> & { annotations: { list: Annotation[] }; panels: (Drawn<"stat", Stat> | Drawn<"timeseries", TimeSeries>)[] };
+export const dashboard: Ours = """
+
+
+WRONG = [(["title"], 1), (["panel"], []), (["panels", 0, "gridPos", "w"], "4"), (["panels", 0, "fieldConfig", "defaults", "units"], "s"),
+         (["panels", 0, "options", "colorMode"], "red"), (["panels", 0, "type"], "stats"), (["time", "frm"], "now-6h"),
+         (["templating", "list", 0, "hide"], "no"), (["annotations", "list", 0, "enabled"], True)]
+
+
+def changed(where, value):
+    dashboard = at = json.loads(json.dumps(DASHBOARD))
+    for step in where[:-1]:
+        at = at[step]
+    at[where[-1]] = value
+    return dashboard
+
+
+def test_the_dashboard_has_grafanas_types_and_a_wrong_one_is_noticed(tmp_path):
+    (tmp_path / "node_modules").symlink_to(ROOT / "tests/e2e/node/node_modules")
+    files = {f"{n}.ts": d for n, d in enumerate([DASHBOARD, *(changed(*w) for w in WRONG)])}
+    for name, dashboard in files.items():
+        (tmp_path / name).write_text(TYPES + json.dumps(dashboard, indent=1) + ";\n")
+    done = subprocess.run(["node_modules/.bin/tsc", "--noEmit", "--strict", "--module", "esnext", "--moduleResolution", "bundler", "--target", "es2022", "--skipLibCheck",
+                           *files], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    said = re.findall(r"^(\d+)\.ts.*$", done.stdout, re.M)
+    assert sorted(set(said), key=int) == [str(n) for n in range(1, len(files))], done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("command", [("check", "rules", RULES), ("test", "rules", FOLDER / "alerts_test.yml"), ("check", "config", FOLDER / "prometheus.yml")],
                          ids=["check rules", "test rules", "check config"])
 def test_promtool(command):

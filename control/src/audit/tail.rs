@@ -13,6 +13,8 @@ use super::{Color, TailArgs, caller, report};
 
 /// How often a followed file is looked at.
 const PAUSE: Duration = Duration::from_millis(200);
+/// Octets by which a file is known again.
+const HEAD: usize = 256;
 /// The longest line.
 const LINE: u64 = 1 << 20;
 
@@ -117,22 +119,49 @@ impl Tail<'_> {
         report(&std::mem::take(&mut self.reading));
         loop {
             while lines.next(path)? == Some(true) {
-                if !self.show(&lines, false) {
+                if !self.show_now(&mut lines) {
                     return Ok(self.reading);
                 }
-                lines.done();
-                report(&std::mem::take(&mut self.reading));
-            }
-            // At the end. Is it still that file? It may be away for a moment while it is rotated.
-            if lines.is_replaced(path)
-                && let Ok(next) = Lines::open(path)
-            {
-                lines = next;
-                continue;
             }
             std::thread::sleep(PAUSE);
+            // Before anything more is read: what follows in a file that was cut and has grown again is no end of a line begun.
+            let Some(replaced) = lines.replaced(path) else {
+                continue;
+            };
+            let Ok(next) = Lines::open(path) else {
+                continue;
+            };
+            let mut old = std::mem::replace(&mut lines, next);
+            let mut left = match replaced {
+                // The rest of the old one, up to a line that nobody will end any more.
+                Replaced::Renamed => old.next(path)?.is_some(),
+                Replaced::Cut => !old.line.is_empty(),
+            };
+            while left {
+                if !self.show_now(&mut old) {
+                    return Ok(self.reading);
+                }
+                left = replaced == Replaced::Renamed && old.next(path)?.is_some();
+            }
         }
     }
+
+    /// Shows a line of a followed file at once, with what is wrong with it. False when nobody reads any more.
+    fn show_now(&mut self, lines: &mut Lines) -> bool {
+        let read_on = self.show(lines, false);
+        lines.done();
+        report(&std::mem::take(&mut self.reading));
+        read_on
+    }
+}
+
+/// What became of a followed file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Replaced {
+    /// Another has its name now.
+    Renamed,
+    /// It begins anew: logrotate's `copytruncate`.
+    Cut,
 }
 
 /// The lines of one log, the last of which may still be growing.
@@ -146,6 +175,8 @@ struct Lines {
     too_long: bool,
     /// Octets read of it.
     at: u64,
+    /// The first of them.
+    head: Vec<u8>,
 }
 
 impl Lines {
@@ -167,6 +198,7 @@ impl Lines {
             line: Vec::new(),
             too_long: false,
             at: 0,
+            head: Vec::new(),
         })
     }
 
@@ -180,6 +212,10 @@ impl Lines {
                 .read_until(b'\n', &mut self.line)
                 .map_err(|e| format!("{} can't be read: {e}", path.display()))?;
             self.at += read as u64;
+            if self.head.len() < HEAD {
+                let new = self.line.iter().skip(self.line.len() - read);
+                self.head.extend(new.take(HEAD - self.head.len()));
+            }
             if self.line.last() == Some(&b'\n') {
                 return Ok(Some(true));
             }
@@ -198,10 +234,20 @@ impl Lines {
         self.too_long = false;
     }
 
-    /// Whether another file has that name now, or this one was cut.
-    fn is_replaced(&self, path: &Path) -> bool {
-        let now = File::open(path).and_then(|file| file.metadata());
-        now.is_ok_and(|now| now.len() < self.at || identity(&now) != self.identity)
+    /// What became of the file, if it is no longer the one that is being read. It may be away for a moment while it is rotated.
+    fn replaced(&self, path: &Path) -> Option<Replaced> {
+        let now = File::open(path).ok()?;
+        let about = now.metadata().ok()?;
+        if identity(&about) != self.identity {
+            // logrotate makes an empty one first, and whoever writes has the old one until it is told.
+            return (about.len() > 0).then_some(Replaced::Renamed);
+        }
+        // One that was cut may be longer again by now, but events begin with their time.
+        let mut head = Vec::new();
+        now.take(self.head.len() as u64)
+            .read_to_end(&mut head)
+            .ok()?;
+        (about.len() < self.at || head != self.head).then_some(Replaced::Cut)
     }
 }
 

@@ -11,7 +11,7 @@ use portcullis_core::policy::AuditSink;
 use portcullis_core::reason::Code;
 use portcullis_core::request::RequestHead;
 use portcullis_core::time::UnixTime;
-use portcullis_host::abi::{Action, LogLevel, MapType};
+use portcullis_host::abi::{Action, MapType};
 use portcullis_host::host_kind::HostKind;
 use portcullis_host::metrics::Metrics;
 use portcullis_host::pairs::{self, Field};
@@ -173,11 +173,8 @@ pub(crate) fn cancelled(
         outcome: Outcome::Denied(Code::Cancelled),
         cache: Cache::None,
     });
-    // The filter state has it already.
-    if let Some(line) = line
-        && sinks.contains(&AuditSink::Log)
-    {
-        hostcalls::log(LogLevel::Info, &line.finish(elapsed(began_nanos)));
+    if let Some(line) = line {
+        audit::emit_late(sinks, &line.finish(elapsed(began_nanos)));
     }
 }
 

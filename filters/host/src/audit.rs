@@ -18,6 +18,16 @@ pub fn emit(sinks: &[AuditSink], kind: HostKind, line: &str, metrics: &mut Metri
     }
 }
 
+/// Hands an event to the sinks that do not have it from [`leave_behind`]: for a request that nobody waits for any longer.
+pub fn emit_late(sinks: &[AuditSink], line: &str) {
+    for sink in sinks {
+        match sink {
+            AuditSink::FilterState => {}
+            AuditSink::Log => hostcalls::log(LogLevel::Info, line),
+        }
+    }
+}
+
 /// Leaves an event where the access log finds it when the request ends. A later one takes its place.
 pub fn leave_behind(kind: HostKind, line: &str, metrics: &mut Metrics) {
     if hostcalls::set_property(kind.audit_property(), line.as_bytes()).is_err() {

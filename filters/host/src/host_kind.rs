@@ -27,6 +27,7 @@ pub struct Dialled<'u> {
     pub scheme: &'static str,
 }
 
+/// Every difference is an exhaustive `match`: whoever adds a host is asked each question by the compiler.
 impl HostKind {
     /// Finds out. Call it in a root context.
     ///
@@ -71,12 +72,18 @@ impl HostKind {
     /// Whether what workers fetch for each other may lie in the host's shared data. On nginx a value larger than the whole zone is a
     /// trap, and how large that is nobody can ask; a local cache in front of the issuer serves instead.
     pub const fn shares_documents(self) -> bool {
-        matches!(self, Self::Envoy)
+        match self {
+            Self::Envoy => true,
+            Self::Nginx => false,
+        }
     }
 
     /// Whether the host may use shared data at all without having been told to. On nginx every access is a trap without `shm_kv`.
     pub const fn has_shared_data_unasked(self) -> bool {
-        matches!(self, Self::Envoy)
+        match self {
+            Self::Envoy => true,
+            Self::Nginx => false,
+        }
     }
 
     /// Whether a request may have more header fields than these. nginx shows the first hundred.
@@ -97,12 +104,18 @@ impl HostKind {
 
     /// Whether `:path` and `:authority` are not the client's. nginx decodes the one, and fills the other with its own name.
     pub const fn rewrites_pseudo_headers(self) -> bool {
-        matches!(self, Self::Nginx)
+        match self {
+            Self::Envoy => false,
+            Self::Nginx => true,
+        }
     }
 
     /// Whether the details of an answer stay with the proxy. nginx writes them into the status line, for the caller to read.
     pub const fn keeps_details(self) -> bool {
-        matches!(self, Self::Envoy)
+        match self {
+            Self::Envoy => true,
+            Self::Nginx => false,
+        }
     }
 
     /// What to answer the request callback with to hold back headers, body and trailers.
@@ -129,17 +142,26 @@ impl HostKind {
     /// Whether a request can be resumed from another callback than its own callout's. On nginx such a resume hangs the
     /// request or crashes the worker, and a pause without a callout of the request's own hangs for ever.
     pub const fn resumes_across_contexts(self) -> bool {
-        matches!(self, Self::Envoy)
+        match self {
+            Self::Envoy => true,
+            Self::Nginx => false,
+        }
     }
 
     /// Whether a configuration can be refused. nginx takes the whole worker down instead.
     pub const fn can_refuse_configuration(self) -> bool {
-        matches!(self, Self::Envoy)
+        match self {
+            Self::Envoy => true,
+            Self::Nginx => false,
+        }
     }
 
     /// Whether a callout may be sent from the callback of another one. On nginx that is a crash in a root context.
     pub const fn chains_callouts(self) -> bool {
-        matches!(self, Self::Envoy)
+        match self {
+            Self::Envoy => true,
+            Self::Nginx => false,
+        }
     }
 
     /// The compare-and-swap token with which a shared value is written only if there is none yet.
@@ -167,7 +189,10 @@ impl HostKind {
 
     /// Whether functions outside the ABI may be called. On nginx an unknown name is a trap.
     pub const fn has_foreign_functions(self) -> bool {
-        matches!(self, Self::Envoy)
+        match self {
+            Self::Envoy => true,
+            Self::Nginx => false,
+        }
     }
 
     /// The property that the access log prints the audit event from: `%FILTER_STATE(wasm.portcullis_audit:PLAIN)%` on Envoy,
