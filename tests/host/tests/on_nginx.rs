@@ -32,28 +32,7 @@ const PARTS: [&str; 8] = [
 
 /// What `examples/nginx/nginx.conf` sets around the filter.
 fn settings() -> Settings {
-    let mut settings = Settings::new(Profile::Nginx);
-    for name in ["decision", "audit"].iter().chain(&PARTS) {
-        settings.variables.insert(format!("portcullis_{name}"));
-    }
-    for part in PARTS {
-        let header = format!("x-auth-{}", part.replace('_', "-"));
-        let variable = format!("portcullis_{part}");
-        settings.proxy_set_header.insert(header, variable);
-    }
-    // A variable that nobody sets: the header goes.
-    for name in ["authorization", "x-api-key"] {
-        settings
-            .proxy_set_header
-            .insert(name.to_owned(), "empty".to_owned());
-    }
-    let guard = ("portcullis_decision".to_owned(), "allow".to_owned());
-    settings.guard = Some(guard);
-    let protocol = b"HTTP/1.1".to_vec();
-    settings
-        .properties
-        .insert("ngx.server_protocol".to_owned(), protocol);
-    settings
+    Settings::documented(Profile::Nginx)
 }
 
 fn start_with(settings: Settings, config: &Value) -> Host {
