@@ -82,15 +82,7 @@ impl NeedBody {
             None => Ok(self.hasher.finalize().into()),
         };
         let mut stores = auth.stores.borrow_mut();
-        let judge = Judge {
-            live: &self.live,
-            stores: &mut stores,
-            verifier: &*auth.verifier,
-            now,
-            waited: None,
-            seq: Some(self.seq),
-            verdicts: None,
-        };
+        let judge = Judge::again(&self.live, &mut stores, auth, now, self.seq);
         let provider = self.provider.as_deref();
         Step::Done(judge.run_with_body(&self.inputs, provider, self.proof, hash))
     }
@@ -102,23 +94,12 @@ impl NeedBody {
 
     /// The line to leave in the audit log should the request end before its body does (code `cancelled`).
     pub fn cancelled_audit(&self, auth: &mut Authenticator, now: UnixTime) -> Option<AuditLine> {
-        match self.refused(auth, Code::Cancelled, now) {
-            Decision::Deny(denial) => denial.audit,
-            Decision::Allow(_) | Decision::Limited(_) | Decision::Serve(_) => None,
-        }
+        self.refused(auth, Code::Cancelled, now)
+            .into_refusal_audit()
     }
 
     fn refused(&self, auth: &Authenticator, code: Code, now: UnixTime) -> Decision {
         let mut stores = auth.stores.borrow_mut();
-        let judge = Judge {
-            live: &self.live,
-            stores: &mut stores,
-            verifier: &*auth.verifier,
-            now,
-            waited: None,
-            seq: Some(self.seq),
-            verdicts: None,
-        };
-        judge.refuse(&self.inputs, code)
+        Judge::again(&self.live, &mut stores, auth, now, self.seq).refuse(&self.inputs, code)
     }
 }

@@ -36,6 +36,16 @@ pub enum Decision {
     Serve(Served),
 }
 
+impl Decision {
+    /// The audit line of a refusal, where a sink wants it.
+    pub(crate) fn into_refusal_audit(self) -> Option<AuditLine> {
+        match self {
+            Self::Deny(denial) => denial.audit,
+            Self::Allow(_) | Self::Limited(_) | Self::Serve(_) => None,
+        }
+    }
+}
+
 /// A request that goes on to its upstream.
 ///
 /// A host removes first and sets then: an identity header of ours may replace one of the caller's.

@@ -13,7 +13,7 @@ use crate::apikey::KeyId;
 use crate::apikey::bucket::RateLimit;
 use crate::apikey::feed::{KeyUse, View};
 use crate::audit::AuditClaims;
-use crate::authenticator::{Live, Stores};
+use crate::authenticator::{Authenticator, Live, Stores};
 use crate::credential::{Credential, TokenKind};
 use crate::decision::Decision;
 use crate::identity::{Identity, Refused};
@@ -90,6 +90,25 @@ enum Jwt<'t> {
 }
 
 impl<'j> Judge<'j> {
+    /// The chain for a request that has been judged once and has a number in the audit log since: under the policy it began with.
+    pub(crate) fn again(
+        live: &'j Live,
+        stores: &'j mut Stores,
+        auth: &'j Authenticator,
+        now: UnixTime,
+        seq: u64,
+    ) -> Self {
+        Self {
+            live,
+            stores,
+            verifier: &*auth.verifier,
+            now,
+            waited: None,
+            seq: Some(seq),
+            verdicts: None,
+        }
+    }
+
     /// The decision, or what it has to wait for.
     pub(crate) fn run(mut self, inputs: &Inputs<'_>) -> Result<Decision, Wait> {
         let policy = &self.live.policy;

@@ -220,22 +220,15 @@ impl NeedCallout {
         auth: &mut Authenticator,
         now: UnixTime,
     ) -> Option<crate::audit::AuditLine> {
-        match self.refused(auth, Code::Cancelled, now) {
-            Decision::Deny(denial) => denial.audit,
-            Decision::Allow(_) | Decision::Limited(_) | Decision::Serve(_) => None,
-        }
+        self.refused(auth, Code::Cancelled, now)
+            .into_refusal_audit()
     }
 
     fn refused(&self, auth: &Authenticator, code: Code, now: UnixTime) -> Decision {
         let mut stores = auth.stores.borrow_mut();
         let judge = Judge {
-            live: &self.waited.live,
-            stores: &mut stores,
-            verifier: &*auth.verifier,
-            now,
             waited: Some(&self.waited),
-            seq: Some(self.waited.seq),
-            verdicts: None,
+            ..Judge::again(&self.waited.live, &mut stores, auth, now, self.waited.seq)
         };
         judge.refuse(&self.inputs, code)
     }

@@ -39,6 +39,8 @@ pub enum Problem {
     DuplicateKey,
     /// A block stands in the VM configuration as well as in the plugin configuration.
     InBoth,
+    /// Nobody knows what proxy this is.
+    UnknownHost,
     /// Written for one proxy, loaded by another.
     OtherHost {
         /// The proxy that it runs in.
@@ -333,6 +335,14 @@ impl ConfigError {
             problem: Problem::OtherHost { here },
         }
     }
+
+    /// The configuration leaves it to the filter to find out what the proxy is, and it could not.
+    pub fn unknown_host() -> Self {
+        Self {
+            path: "host".to_owned(),
+            problem: Problem::UnknownHost,
+        }
+    }
 }
 
 impl ConfigErrors {
@@ -389,6 +399,9 @@ impl fmt::Display for Problem {
             Self::DuplicateKey => f.write_str("stands twice; keep one"),
             Self::InBoth => f.write_str(
                 "stands in the VM configuration as well as in the plugin configuration; keep one of them",
+            ),
+            Self::UnknownHost => f.write_str(
+                "this proxy answers neither as Envoy nor as nginx does; write `envoy` or `nginx`, whichever it is built on",
             ),
             Self::OtherHost { here } => write!(f, "this is {here}; write `{here}`, or `auto`"),
             Self::BadUpstream => f.write_str(

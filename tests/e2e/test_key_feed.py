@@ -1,5 +1,6 @@
 """Keys from a feed in real Envoy: every worker has them, loses them and gets them back as the service says."""
 
+import re
 import time
 
 import pytest
@@ -98,6 +99,20 @@ def test_created_changed_and_revoked_within_one_interval_in_every_worker(pile, e
         times = [p[0] for p in feed.polls if p[1] == instance]
         gaps = sorted(b - a for a, b in zip(times, times[1:]))
         assert 0.6 < gaps[len(gaps) // 2] < 1.0, gaps
+
+
+def test_a_worker_says_which_proxy_it_is_of(pile):
+    feed = KeyFeed()
+    feed.create("aaaaaaaaaaaa")
+    pile.add(feed)
+
+    def edit(bootstrap):
+        feed.install(bootstrap)
+        bootstrap.doc["node"] = {"id": "edge-7", "cluster": "edge"}
+
+    pile.stack(config(feed), concurrency=1, env={ENV: TOKEN}, edit=edit)
+    eventually(feed.instances, "a poll", 10)
+    assert all(re.fullmatch("edge-7/[0-9a-f]{16}", instance) for instance in feed.instances()), feed.instances()
 
 
 def test_agents_of_the_feed(pile):

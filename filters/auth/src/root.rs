@@ -15,7 +15,6 @@ use portcullis_core::metrics::Id;
 use portcullis_core::policy::{AuditSink, Policy};
 use portcullis_core::time::UnixTime;
 use portcullis_core::{Authenticator, NeedCallout};
-use portcullis_host::host_kind::HostKind;
 use portcullis_host::shared_fetch::{Look, Verdict};
 use portcullis_host::{callouts, hostcalls, log};
 
@@ -89,7 +88,7 @@ impl Root {
     /// Puts a configuration in force, or says why there is none. On `false` everything stays as it was.
     pub fn configure(&mut self, common: &mut Common, text: Result<Vec<u8>, String>) -> bool {
         let began_nanos = hostcalls::now_nanos();
-        let loaded = text.and_then(|text| load(&text, common.kind));
+        let loaded = text.and_then(|text| load(&text, common));
         let took = hostcalls::now_nanos().saturating_sub(began_nanos) / 1_000_000;
         let now = hostcalls::now();
         let (policy, warnings, now) = match (loaded, now) {
@@ -345,8 +344,12 @@ fn take_lease(
     false
 }
 
-/// Reads a configuration for a host.
-fn load(text: &[u8], kind: HostKind) -> Result<(Policy, Vec<Warning>), String> {
+/// Reads a configuration for the host.
+fn load(text: &[u8], common: &Common) -> Result<(Policy, Vec<Warning>), String> {
+    let kind = common.kind;
+    if !common.known {
+        return Err(config::ConfigError::unknown_host().to_string());
+    }
     let env = |name: &str| std::env::var(name).ok();
     let (mut policy, mut warnings) = config::load(text, &env).map_err(|e| e.to_string())?;
     match policy.host {

@@ -64,8 +64,10 @@ pub struct Stream {
 
 /// What the configurations of a VM share, and what survives them.
 pub struct Common {
-    /// The proxy around us.
+    /// The proxy around us, or the stricter one where nobody knows.
     pub kind: HostKind,
+    /// Whether somebody knows: it was recognised, or a configuration says so. Without, no configuration is good.
+    pub known: bool,
     /// Metric ids.
     pub metrics: Metrics,
     /// Key sets, key feeds and verified tokens.
@@ -82,7 +84,8 @@ pub struct Common {
 impl Common {
     /// Looks around. Call it in a root context. `said` is the proxy that the first configuration is for.
     fn new(said: Option<Host>) -> Self {
-        let kind = HostKind::detect().or_said(said);
+        let known = HostKind::of(HostKind::detect(), said);
+        let kind = known.unwrap_or(HostKind::Nginx);
         // Differs between workers, and nobody outside can predict it: it seeds the hash of the token cache.
         let seed = RandomState::new().hash_one(hostcalls::now_nanos());
         let stores = Stores::new(seed);
@@ -91,6 +94,7 @@ impl Common {
         }
         Self {
             kind,
+            known: known.is_some(),
             metrics: Metrics::default(),
             stores,
             verifier: HostVerifier::probe(kind),
@@ -102,7 +106,10 @@ impl Common {
 
     /// A later configuration says what the proxy is, which was not recognised.
     fn heed(&mut self, said: Option<Host>) {
-        let kind = self.kind.or_said(said);
+        let Some(kind) = HostKind::of(self.known.then_some(self.kind), said) else {
+            return;
+        };
+        self.known = true;
         if kind != self.kind {
             self.kind = kind;
             self.verifier = HostVerifier::probe(kind);

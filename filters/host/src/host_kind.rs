@@ -12,9 +12,9 @@ use crate::{hostcalls, nginx};
 /// The proxies that need different handling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostKind {
-    /// Envoy and everything built on it. Also the guess for an unknown host.
+    /// Envoy and everything built on it.
     Envoy,
-    /// nginx with ngx_wasm_module, Kong included.
+    /// nginx with ngx_wasm_module, Kong included. An unknown host is handled like this one, the stricter, and lets nobody in.
     Nginx,
 }
 
@@ -29,23 +29,31 @@ pub struct Dialled<'u> {
 
 /// Every difference is an exhaustive `match`: whoever adds a host is asked each question by the compiler.
 impl HostKind {
-    /// Finds out. Call it in a root context.
+    /// Finds out, by what each of them says to two questions; `None` where neither says what it is known to say. Call it in a root context.
     ///
-    /// Envoy has no such property and says `NotFound`. nginx fails dotted paths in the root context with `InternalFailure`, or
-    /// answers in versions that know the variable.
-    pub fn detect() -> Self {
+    /// | | Envoy | nginx |
+    /// |---|---|---|
+    /// | `ngx.nginx_version` | `NotFound` | `InternalFailure`, as to every dotted path there; a value where that is mended |
+    /// | `xds.node.id` | a value, an empty one where the node has no id | `InternalFailure`, and a line in its log: not asked once nginx is recognised |
+    ///
+    /// Nobody is taken for Envoy for not being nginx: on an nginx that is taken for Envoy, callers' own identity headers would get through.
+    pub fn detect() -> Option<Self> {
         match hostcalls::property(b"ngx\0nginx_version") {
-            Ok(_) | Err(Status::INTERNAL_FAILURE) => Self::Nginx,
-            Err(_) => Self::Envoy,
+            Ok(_) | Err(Status::INTERNAL_FAILURE) => Some(Self::Nginx),
+            Err(Status::NOT_FOUND) => node_id().map(|_| Self::Envoy),
+            Err(_) => None,
         }
     }
 
-    /// The kind of a VM in which a configuration says that it is for `said`. Who says nginx is believed, since a build may exist that
-    /// is not recognised; who says Envoy in an nginx that is recognised is told of his mistake elsewhere.
-    pub const fn or_said(self, said: Option<Host>) -> Self {
-        match said {
-            Some(Host::Nginx) => Self::Nginx,
-            Some(Host::Envoy) | None => self,
+    /// The kind of a VM in which a configuration says that it is for `said`. Who says nginx is believed whatever was recognised, and who
+    /// says Envoy where nothing was: a build may exist that is not recognised. Who says Envoy in an nginx that is recognised is told of
+    /// his mistake elsewhere.
+    pub const fn of(recognised: Option<Self>, said: Option<Host>) -> Option<Self> {
+        match (said, recognised) {
+            (Some(Host::Nginx), _) => Some(Self::Nginx),
+            (_, Some(kind)) => Some(kind),
+            (Some(Host::Envoy), None) => Some(Self::Envoy),
+            (None, None) => None,
         }
     }
 
@@ -180,8 +188,8 @@ impl HostKind {
     pub fn proxy_name(self) -> Option<String> {
         match self {
             Self::Envoy => {
-                let id = hostcalls::property(b"node\0id").ok()?;
-                String::from_utf8(id).ok().filter(|id| !id.is_empty())
+                let id = String::from_utf8(node_id()?).ok()?;
+                Some(id).filter(|id| !id.is_empty())
             }
             Self::Nginx => None,
         }
@@ -203,4 +211,11 @@ impl HostKind {
             Self::Nginx => b"ngx\0portcullis_audit",
         }
     }
+}
+
+/// Envoy's `node.id`, empty where it has none. Older Envoys know the node by the second of these paths only, later ones by the first.
+fn node_id() -> Option<Vec<u8>> {
+    [b"xds\0node\0id".as_slice(), b"node\0id"]
+        .into_iter()
+        .find_map(|path| hostcalls::property(path).ok())
 }

@@ -2,6 +2,8 @@
 
 import base64
 import copy
+import hashlib
+import hmac
 import json
 import time
 import uuid
@@ -112,16 +114,39 @@ def _presigned(of):
     return f"forge-aws-v1.{_b64(url.encode())}"
 
 
+def _signature(of, method, target, body):
+    """`X-Amz-Date` and `Authorization` of a request that is signed itself: `host`, `x-amz-date` and the body's hash."""
+    path, _, query = of.get("path", target).partition("?")
+    when = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    signed = of["body"].encode() if "body" in of else body
+    # The path as it is sent, escapes and all.
+    canonical = "\n".join([method, path.replace("%", "%25"), "&".join(sorted(query.split("&"))), f"host:{of.get('host', 'agents.test')}",
+                           f"x-amz-date:{when}", "", "host;x-amz-date", hashlib.sha256(signed).hexdigest()])
+    scope = [when[:8], of["region"], of["service"], "aws4_request"]
+    to_sign = f"AWS4-HMAC-SHA256\n{when}\n{'/'.join(scope)}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = f"AWS4{of['secret']}".encode()
+    for part in [*scope, to_sign]:
+        key = hmac.digest(key, part.encode(), "sha256")
+    if of.get("tampered"):
+        key = bytes([key[0] ^ 1]) + key[1:]
+    credential = f"Credential={of['access_key_id']}/{'/'.join(scope)}"
+    return [("X-Amz-Date", when), ("Authorization", f"AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature={key.hex()}")]
+
+
 def present(stack, of):
     """Sends a scenario's request. Returns the response and what was presented."""
+    method, target, body = of.get("method", "GET"), of.get("path", "/rest/orders"), of.get("body", "").encode()
+    headers = [tuple(pair) for pair in of.get("headers", [])]
     credential = of.get("bearer", "")
     if "jwt" in of:
         credential = _jwt(of["jwt"])
     elif "sts" in of:
         credential = _presigned(of["sts"])
-    response = stack.request(
-        of.get("method", "GET"), of.get("path", "/rest/orders"), [tuple(pair) for pair in of.get("headers", [])],
-        token=credential or None, body=of.get("body", "").encode())
+    if "sigv4" in of:
+        headers += _signature(of["sigv4"], method, target, body)
+    if "in" in of:
+        headers.append((of["in"], credential))
+    response = stack.request(method, target, headers, token=credential if credential and "in" not in of else None, body=body)
     return response, credential
 
 

@@ -62,7 +62,8 @@ pub(crate) fn get(call: &Call<'_, '_>, path: &str) -> Result<Vec<u8>, Stop> {
 fn of_envoy(world: &World, stream: Option<&Stream>, path: &str) -> Option<Vec<u8>> {
     let text = |text: &str| Some(text.as_bytes().to_vec());
     match path {
-        "node.id" => return text(&world.settings.node_id).filter(|id| !id.is_empty()),
+        // Not `node.id`, as Envoys before had it. A string that nobody set is an empty one.
+        "xds.node.id" => return text(&world.settings.node_id),
         "plugin_name" => return text("portcullis"),
         "plugin_root_id" => return text(""),
         _ => {}

@@ -100,6 +100,56 @@ impl Settings {
         }
     }
 
+    /// [`Settings::new`] with what the documentation tells an operator to set around the filter: on nginx all that
+    /// `examples/nginx/nginx.conf` has, read out of that file; in Envoy that it shows bodies.
+    pub fn documented(profile: Profile) -> Self {
+        let mut settings = Self::new(profile);
+        match profile {
+            Profile::Envoy => settings.allow_on_headers_stop_iteration = true,
+            Profile::Nginx => {
+                settings.heed_nginx_conf(include_str!("../../../examples/nginx/nginx.conf"));
+                settings
+                    .properties
+                    .insert("ngx.server_protocol".to_owned(), b"HTTP/1.1".to_vec());
+            }
+        }
+        settings
+    }
+
+    /// Variables, headers and the guard of an nginx configuration whose statements each have a line of their own.
+    fn heed_nginx_conf(&mut self, text: &str) {
+        let statements = text
+            .lines()
+            .filter_map(|line| line.trim().strip_suffix(';'));
+        for statement in statements {
+            let words: Vec<&str> = statement.split_whitespace().collect();
+            match words[..] {
+                ["set", name, "\"\""] => {
+                    self.variables
+                        .extend(name.strip_prefix('$').map(str::to_owned));
+                }
+                ["proxy_set_header", name, "\"\""] => {
+                    self.proxy_set_header
+                        .insert(name.to_ascii_lowercase(), String::new());
+                }
+                ["proxy_set_header", name, value] if value.starts_with("$portcullis_") => {
+                    self.proxy_set_header
+                        .insert(name.to_ascii_lowercase(), value[1..].to_owned());
+                }
+                [value, "agents"] => {
+                    self.guard = Some(("portcullis_decision".to_owned(), value.to_owned()));
+                }
+                // What follows is about fetching keys, and no agent's.
+                ["proxy_pass", "http://$portcullis_upstream"] => break,
+                _ => {}
+            }
+        }
+        assert!(
+            self.variables.len() == 10 && self.proxy_set_header.len() >= 15 && self.guard.is_some(),
+            "examples/nginx/nginx.conf is not read as it is written: {self:?}"
+        );
+    }
+
     /// [`Settings::start_at`] as a duration.
     pub(crate) const fn epoch(&self) -> Duration {
         Duration::from_secs(self.start_at)

@@ -214,10 +214,14 @@ fn callouts_of_a_root_context_outlive_the_requests_of_before_a_reload() {
 #[test]
 fn the_node_and_the_client_are_known() {
     let mut guest = Guest::default();
-    let (node, source) = (guest.text("node\0id"), guest.text("source\0address"));
+    let (node, source) = (guest.text("xds\0node\0id"), guest.text("source\0address"));
+    let unknown = [guest.text("node\0id"), guest.text("ngx\0nginx_version")];
     let ask = |path: &str| show(call("get_property", &[path, DATA, SIZE]));
-    let code =
-        ask(&node) + &ask(&source) + &tell(call("get_shared_data", &[&node, DATA, SIZE, NUMBER]));
+    let refused = |path: &String| tell(call("get_property", &[path, DATA, SIZE]));
+    let code = ask(&node)
+        + &ask(&source)
+        + &tell(call("get_shared_data", &[&node, DATA, SIZE, NUMBER]))
+        + &unknown.iter().map(refused).collect::<String>();
     let mut host = guest.on("request_headers", code + CONTINUE).envoy();
     host.send(0, Request::get("/"));
     assert_eq!(
@@ -227,6 +231,8 @@ fn the_node_and_the_client_are_known() {
             "proxy-1",
             "status 00",
             "192.0.2.7:40000",
+            "status 01",
+            "status 01",
             "status 01"
         ]
     );

@@ -4,6 +4,9 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use portcullis_test_host::Request;
+use ring::digest::{SHA256, digest};
+use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::rsa::{KeyPairComponents, PublicKeyComponents};
 use ring::signature::{
@@ -138,6 +141,50 @@ pub fn presigned(of: &Value, now: u64) -> String {
          &X-Amz-Date={day}T{time}Z&X-Amz-Expires=900&X-Amz-SignedHeaders=host&X-Amz-Signature={signature}"
     );
     format!("forge-aws-v1.{}", BASE64.encode(url))
+}
+
+/// What `Authorization` and `X-Amz-Date` say of a request that is signed itself (AWS Signature Version 4): `host` and `x-amz-date` are
+/// signed, with the body's hash.
+pub fn signature(of: &Value, request: &Request, now: u64) -> [(&'static str, String); 2] {
+    let text = |name: &str| of[name].as_str();
+    let (service, region) = (text("service").unwrap(), text("region").unwrap());
+    let (day, time) = basic_time(now);
+    let when = format!("{day}T{time}Z");
+    let target = text("path").unwrap_or(&request.target);
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut query: Vec<&str> = query.split('&').collect();
+    query.sort_unstable();
+    let body = text("body").map_or_else(|| request.body.concat(), |body| body.as_bytes().to_vec());
+    let canonical = format!(
+        "{}\n{}\n{}\nhost:{}\nx-amz-date:{when}\n\nhost;x-amz-date\n{}",
+        request.method,
+        // Of the path as it was sent, escapes and all.
+        path.replace('%', "%25"),
+        query.join("&"),
+        text("host").unwrap_or(&request.host),
+        hex(digest(&SHA256, &body).as_ref()),
+    );
+    let scope = format!("{day}/{region}/{service}/aws4_request");
+    let hash = hex(digest(&SHA256, canonical.as_bytes()).as_ref());
+    let to_sign = format!("AWS4-HMAC-SHA256\n{when}\n{scope}\n{hash}");
+    let mut key = format!("AWS4{}", text("secret").unwrap()).into_bytes();
+    for part in scope.split('/').chain([to_sign.as_str()]) {
+        let part = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), part.as_bytes());
+        key = part.as_ref().to_vec();
+    }
+    if of["tampered"] == true {
+        key[0] ^= 1;
+    }
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders=host;x-amz-date, Signature={}",
+        text("access_key_id").unwrap(),
+        hex(&key)
+    );
+    [("X-Amz-Date", when), ("Authorization", authorization)]
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// `20260101`, `000000`: the civil date of days since 1970 (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").

@@ -23,45 +23,9 @@ pub struct Player {
     sent: usize,
 }
 
-/// What nginx's configuration does beside the filter, as in `examples/nginx/nginx.conf`.
-pub fn nginx(settings: &mut Settings) {
-    for name in [
-        "user_id",
-        "email",
-        "org_id",
-        "workspace_id",
-        "groups",
-        "provider",
-        "agent",
-        "key_id",
-    ] {
-        let variable = format!("portcullis_{name}");
-        let header = format!("x-auth-{}", name.replace('_', "-"));
-        settings.proxy_set_header.insert(header, variable.clone());
-        settings.variables.insert(variable);
-    }
-    for credential in [
-        "authorization",
-        "x-gofannon-key",
-        "x-api-key",
-        "x-amz-security-token",
-        "x-goog-iap-jwt-assertion",
-        "x-goog-authenticated-user-email",
-        "x-goog-authenticated-user-id",
-    ] {
-        settings
-            .proxy_set_header
-            .insert(credential.to_owned(), String::new());
-    }
-    settings
-        .variables
-        .extend(["portcullis_decision", "portcullis_audit"].map(str::to_owned));
-    settings.guard = Some(("portcullis_decision".to_owned(), "allow".to_owned()));
-}
-
 /// The settings and the plugin's configuration of a scenario.
 pub fn prepare(profile: Profile, scenario: &Value) -> (Settings, Value) {
-    let mut settings = Settings::new(profile);
+    let mut settings = Settings::documented(profile);
     settings.workers = scenario["workers"]
         .as_u64()
         .map_or(1, |n| usize::try_from(n).unwrap());
@@ -83,9 +47,6 @@ pub fn prepare(profile: Profile, scenario: &Value) -> (Settings, Value) {
         };
         config["callouts"]["upstreams"][peer.0] = json!(upstream);
         settings.clusters.insert(upstream);
-    }
-    if profile == Profile::Nginx {
-        nginx(&mut settings);
     }
     (settings, config)
 }
@@ -185,13 +146,20 @@ impl Player {
         } else {
             of["bearer"].as_str().unwrap_or_default().to_owned()
         };
-        if !credential.is_empty() {
+        if let Some(name) = of["in"].as_str() {
+            request = request.header(name, &credential);
+        } else if !credential.is_empty() {
             request = request.token(&credential);
         }
         if let Some(body) = of["body"].as_str() {
             request = request
                 .header("content-length", body.len().to_string())
                 .piece(body);
+        }
+        if of["sigv4"].is_object() {
+            for (name, value) in mint::signature(&of["sigv4"], &request, now) {
+                request = request.header(name, value);
+            }
         }
         let worker = self.sent % self.host.workers();
         self.sent += 1;

@@ -8,6 +8,8 @@
     reason = "a test that panics has failed"
 )]
 
+mod configurations;
+
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -32,28 +34,7 @@ const PARTS: [&str; 8] = [
 
 /// What `examples/nginx/nginx.conf` sets around the filter.
 fn settings() -> Settings {
-    let mut settings = Settings::new(Profile::Nginx);
-    for name in ["decision", "audit"].iter().chain(&PARTS) {
-        settings.variables.insert(format!("portcullis_{name}"));
-    }
-    for part in PARTS {
-        let header = format!("x-auth-{}", part.replace('_', "-"));
-        let variable = format!("portcullis_{part}");
-        settings.proxy_set_header.insert(header, variable);
-    }
-    // A variable that nobody sets: the header goes.
-    for name in ["authorization", "x-api-key"] {
-        settings
-            .proxy_set_header
-            .insert(name.to_owned(), "empty".to_owned());
-    }
-    let guard = ("portcullis_decision".to_owned(), "allow".to_owned());
-    settings.guard = Some(guard);
-    let protocol = b"HTTP/1.1".to_vec();
-    settings
-        .properties
-        .insert("ngx.server_protocol".to_owned(), protocol);
-    settings
+    Settings::documented(Profile::Nginx)
 }
 
 fn start_with(settings: Settings, config: &Value) -> Host {
@@ -450,26 +431,6 @@ fn host_calls_that_fail_while_a_request_waits_refuse_it() {
 }
 
 #[test]
-fn an_undeclared_variable_refuses_everybody_and_says_which() {
-    for missing in [
-        "portcullis_decision",
-        "portcullis_user_id",
-        "portcullis_key_id",
-    ] {
-        let mut settings = settings();
-        settings.variables.remove(missing);
-        let mut host = start_with(settings, &oidc());
-        let id = host.send(0, Request::get("/healthz"));
-        assert_eq!(answer(&host, id).status, 503);
-        assert!(
-            host.logged(&format!("set ${missing} \"\";")),
-            "{:?}",
-            host.log()
-        );
-    }
-}
-
-#[test]
 fn the_guard_opens_last() {
     // Every property that is set fails once; nobody gets in without all of them.
     for nth in 0..12 {
@@ -486,41 +447,6 @@ fn the_guard_opens_last() {
             host.fate(id)
         );
     }
-}
-
-#[test]
-fn a_bad_configuration_loads_and_denies_everybody() {
-    for (config, reason) in [
-        (json!({"auth": {"providers": []}}).to_string(), "auth.providers"),
-        ("{".to_owned(), "is not JSON"),
-        (String::new(), "is empty"),
-        (json!({"host": "envoy", "auth": oidc()["auth"]}).to_string(), "host: this is nginx"),
-        (
-            json!({"auth": oidc()["auth"], "callouts": {"upstreams": {"issuer.example": "issuer.example:99999"}}}).to_string(),
-            "callouts.upstreams[",
-        ),
-    ] {
-        let mut host = Host::start(&Module::built(), settings(), config.as_bytes()).unwrap();
-        for request in [orders().token("x"), Request::get("/healthz")] {
-            let id = host.send(0, request);
-            refused(&host, id, 503, "no_policy");
-            let body = String::from_utf8(answer(&host, id).body).unwrap();
-            assert!(body.contains("no usable configuration is in force"), "{body}");
-        }
-        assert!(host.logged(reason), "{reason}: {:?}", host.log());
-        host.advance(Duration::from_secs(2));
-    }
-}
-
-#[test]
-fn a_reload_with_a_bad_configuration_denies_and_a_good_one_mends_it() {
-    let mut host = start(&oidc());
-    host.reload(b"{}").unwrap();
-    let id = host.send(0, Request::get("/healthz"));
-    refused(&host, id, 503, "no_policy");
-    host.reload(oidc().to_string().as_bytes()).unwrap();
-    let id = host.send(0, Request::get("/healthz"));
-    assert!(host.stream(id).forwarded().is_some());
 }
 
 #[test]
@@ -560,56 +486,6 @@ fn nothing_of_a_refusal_shows_in_the_status_line() {
     let id = host.send(0, orders());
     assert_eq!(answer(&host, id).details, "");
     refused(&host, id, 401, "missing_token");
-}
-
-fn blocks() -> (Value, Value) {
-    let mut plugin = oidc();
-    let agent = plugin.as_object_mut().unwrap().remove("agent").unwrap();
-    (json!({"host": "nginx", "agent": agent}), plugin)
-}
-
-#[test]
-fn a_configuration_may_come_in_two_parts() {
-    for profile in Profile::ALL {
-        let (vm, plugin) = blocks();
-        let mut settings = match profile {
-            Profile::Nginx => settings(),
-            Profile::Envoy => Settings::new(profile),
-        };
-        let vm = match profile {
-            Profile::Nginx => vm,
-            Profile::Envoy => json!({"agent": vm["agent"]}),
-        };
-        settings.vm_configuration = vm.to_string().into_bytes();
-        let mut host = start_with(settings, &plugin);
-        let id = host.send(0, Request::get("/healthz"));
-        assert!(host.stream(id).forwarded().is_some());
-        let id = host.send(0, orders());
-        assert_eq!(
-            host.stream(id).audit().unwrap()["fields"]["agent"],
-            "orders"
-        );
-    }
-}
-
-#[test]
-fn a_block_in_both_parts_is_refused() {
-    let (mut vm, plugin) = blocks();
-    vm["auth"] = json!({"required": false, "providers": []});
-    let mut on_nginx = settings();
-    on_nginx.vm_configuration = vm.to_string().into_bytes();
-    let mut host = start_with(on_nginx, &plugin);
-    let id = host.send(0, Request::get("/healthz"));
-    refused(&host, id, 503, "no_policy");
-    assert!(
-        host.logged("auth: stands in the VM configuration as well"),
-        "{:?}",
-        host.log()
-    );
-    let mut on_envoy = Settings::new(Profile::Envoy);
-    on_envoy.vm_configuration = vm.to_string().into_bytes();
-    let refused = Host::start(&Module::built(), on_envoy, plugin.to_string().as_bytes());
-    assert!(refused.is_err());
 }
 
 fn signed_config() -> Value {
@@ -656,16 +532,4 @@ fn workers_fetch_for_themselves_and_share_no_document() {
         assert!(host.stream(id).forwarded().is_some());
     }
     assert_eq!(host.shared().keys().count(), 0);
-}
-
-#[test]
-fn without_a_zone_only_what_limits_rates_does_not_start() {
-    let mut none = settings();
-    none.shm_kv = None;
-    let mut host = start_with(none.clone(), &oidc());
-    let id = host.send(0, Request::get("/healthz"));
-    assert!(host.stream(id).forwarded().is_some());
-    host.advance(Duration::from_secs(2));
-    let keys = with(json!({"type": "api_key", "settings": {"keys": []}}));
-    assert!(Host::start(&Module::built(), none, keys.to_string().as_bytes()).is_err());
 }
