@@ -16,6 +16,7 @@ from harness.bootstrap import Bootstrap
 from harness.certificates import Authority
 from harness.clock import Clock
 from harness.entra import API, APP, TENANT, Entra, Graph
+from harness.feed import ENV, TOKEN, KeyFeed, assembled, record
 from harness.stack import plugin
 from harness.sts import ALICE, Sts
 from harness.tokens import Key, tampered
@@ -34,11 +35,11 @@ class City:
 
     def __init__(self, pile, folder):
         self.issuer = pile.issuer()
-        self.sts, self.verifier, self.entra, self.graph = (pile.add(made()) for made in (Sts, Verifier, Entra, Graph))
+        self.sts, self.verifier, self.entra, self.graph, self.feed = (pile.add(made()) for made in (Sts, Verifier, Entra, Graph, KeyFeed))
         self.hosts = {
             "issuer": (self.issuer, self.issuer.authority), "sts": (self.sts, self.sts.host),
             "verifier": (self.verifier, "verify.test"), "entra": (self.entra, self.entra.authority),
-            "graph": (self.graph, self.graph.authority)}
+            "graph": (self.graph, self.graph.authority), "feed": (self.feed, "keys.test")}
         self.authority, self.other = Authority(folder), Authority(folder, "other")
         self._numbers = itertools.count()
         config = plugin(
@@ -47,17 +48,19 @@ class City:
                 "region": "eu-west-1", "allowed_principals": [ALICE.arn], "identity_cache_ttl": "10m"}},
             {"type": "azure_ad", "name": "entra", "settings": {
                 "audience": API, "tenant_id": TENANT, "allowed_apps": [APP], "groups_mode": "graph", "graph_timeout": "1s"}},
+            {"type": "api_key", "name": "keys", "settings": {"feed": self.feed.settings(max_staleness="5m", timeout="1s")}},
             {**self.verifier.provider(cache_ttl="10m", timeout="1s"), "name": "verifier"},
             callouts={"upstreams": {host: name for name, (_, host) in self.hosts.items()}, "timeout": "1s"},
-            limits={"unknown_kid_interval": "1s"})
-        self.stack = pile.stack(config, edit=self._tls)
+            limits={"unknown_kid_interval": "1s", "key_failures": 100_000})
+        self.stack = pile.stack(config, edit=self._tls, env={ENV: TOKEN})
         self.people(BOB)
-        # What is known before anything breaks: a set of keys, an identity, a decision.
-        self.known = {"issuer": self.issuer.token(ttl=3000), "sts": presigned(ALICE, expires=900), "verifier": BOB}
+        # What is known before anything breaks: a set of keys, an identity, a decision, an API key.
+        self.known = {"issuer": self.issuer.token(ttl=3000), "sts": presigned(ALICE, expires=900), "verifier": BOB, "feed": self.key()}
         for token in self.known.values():
             eventually(lambda: self.stack.request(token=token).status == 200, "everybody to be let in", RECOVERY)
 
     def _tls(self, bootstrap):
+        bootstrap.wasm["vm_config"]["environment_variables"]["host_env_keys"].append(ENV)
         for name, (server, host) in self.hosts.items():
             self.mend(name)
             bootstrap.point(name, server.port)
@@ -77,6 +80,10 @@ class City:
     def people(self, token):
         self.verifier.people[token] = {"user_id": token}
         return token
+
+    def key(self):
+        """A new key in the service that the feed comes from."""
+        return self.feed.create(f"{next(self._numbers):012}")
 
     @contextmanager
     def broken(self, name, how):
@@ -163,10 +170,48 @@ def test_an_issuer_whose_keys_are_known(city, how):
     eventually(lambda: city.ask("issuer").status == 200, "the proxy to recover", RECOVERY, 0.1)
 
 
+@pytest.mark.parametrize("how", BREAKS)
+def test_the_feed_of_keys(city, how):
+    """What was heard before is in force, and what happens meanwhile takes effect when it is back."""
+    stack, feed, kept, leaving = city.stack, city.feed, city.key(), city.key()
+    eventually(lambda: {stack.request(token=key).status for key in (kept, leaving)} == {200}, "the keys", RECOVERY, 0.1)
+    with city.broken("feed", how):
+        before = counter(stack, "portcullis.feed.failed")
+        eventually(lambda: counter(stack, "portcullis.feed.failed") > before, "the outage to be noticed", 15)
+        assert "key feed https://keys.test/feed: " in stack.envoy.log()
+        feed.revoke(leaving.split("_")[1])
+        new = city.key()
+        time.sleep(1.5)
+        for key in (kept, leaving):
+            stack.allowed(stack.request(token=key))
+        stack.denied(stack.request(token=new), 401, "rejected", "unknown_key")
+        for token in city.known.values():
+            stack.allowed(stack.request(token=token))
+    eventually(lambda: stack.request(token=new).status == 200, "the new key", RECOVERY, 0.1)
+    stack.denied(stack.request(token=leaving), 401, "rejected", "key_revoked")
+    stack.allowed(stack.request(token=kept))
+
+
+def test_a_feed_that_changes_all_its_keys_at_once(city):
+    """Another database, and then an empty one: it is the service's to say which keys there are."""
+    stack, feed, old = city.stack, city.feed, city.known["feed"]
+    other = assembled("otherservice")
+    try:
+        feed.restore("all-others", record(other))
+        eventually(lambda: stack.request(token=other).status == 200, "the other keys", RECOVERY, 0.1)
+        stack.denied(stack.request(token=old), 401, "rejected", "unknown_key")
+        feed.restore("empty")
+        eventually(lambda: stack.request(token=other).status == 401, "the keys to be gone", RECOVERY, 0.1)
+        stack.denied(stack.request(token=other), 401, "rejected", "unknown_key")
+    finally:
+        feed.restore("as-before", record(old))
+    eventually(lambda: stack.request(token=old).status == 200, "the old keys", RECOVERY, 0.1)
+
+
 def test_everybody_flaps(city):
     """Up and down several times a second: each answer is the truth, or that it can't be had just now."""
     stack, end, statuses = city.stack, threading.Event(), {}
-    servers = [city.issuer, city.sts, city.verifier, city.graph]
+    servers = [city.issuer, city.sts, city.verifier, city.graph, city.feed]
 
     def flap():
         for how in itertools.cycle(["hangup", None, "500", None, "html", None]):
@@ -196,6 +241,8 @@ def test_everybody_flaps(city):
     finally:
         end.set()
         flapping.join()
+    new = city.key()
+    eventually(lambda: stack.request(token=new).status == 200, "the feed to recover", RECOVERY, 0.1)
     for name in ("sts", "verifier", "issuer"):
         eventually(lambda: city.ask(name).status == 200, f"{name} to recover", RECOVERY, 0.1)
 
@@ -227,7 +274,7 @@ def test_an_issuer_that_changes_all_its_keys_at_once(city):
 # Callers and agents
 
 
-@pytest.mark.parametrize("name", ["sts", "verifier"])
+@pytest.mark.parametrize("name", ["sts", "verifier", "graph"])
 def test_callers_that_leave_while_somebody_is_asked(city, name):
     stack = city.stack
     eventually(lambda: city.ask(name).status == 200, "all to be well", RECOVERY)
@@ -238,7 +285,10 @@ def test_callers_that_leave_while_somebody_is_asked(city, name):
 
     before = cancelled()
     with city.broken(name, "slow"):
-        tokens = [presigned(ALICE, expires=30 + n) if name == "sts" else city.people(f"tok_gone{n}") for n in range(20)]
+        make = {
+            "sts": lambda n: presigned(ALICE, expires=30 + n), "verifier": lambda n: city.people(f"tok_gone{n}"),
+            "graph": lambda n: city.entra.v2(**OVERAGE)}[name]
+        tokens = [make(n) for n in range(20)]
         gone = [stack.connect() for _ in tokens]
         for connection, token in zip(gone, tokens):
             connection.send(b"POST /rest/orders HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\nAuthorization: Bearer " + token.encode() + b"\r\n\r\nhalf")
