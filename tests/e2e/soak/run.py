@@ -291,14 +291,15 @@ class Soak:
         third = len(self._memory) // 3
         early = statistics.median(m for _, m in self._memory[third:third + max(3, third // 4)]) if third >= 3 else None
         late = statistics.median(m for _, m in self._memory[-max(3, third // 4):]) if third >= 3 else None
-        self.memory = early, late, max(m for _, m in self._memory)
+        self.memory = early, late, max((m for _, m in self._memory), default=0)
         # In the first ten minutes caches are still filling, and both the module's memory and the allocator's grow by steps of 8 MiB.
         allowed = 0.1 * early if early and self._memory[-1][0] > 600 else 32 * 1024
         if early and late > early + allowed:
             self.violation(f"memory grew from {early:.0f} KiB to {late:.0f} KiB")
 
     def _facts(self, took):
-        cuts = statistics.quantiles(self.latencies, n=100)
+        # A run that a violation ended at once has none to speak of.
+        cuts = statistics.quantiles(self.latencies, n=100) if len(self.latencies) > 1 else [0.0] * 99
         good = {k: c for k, c in self.outcomes.items() if k in self._good_kinds}
         hostile = {k: c for k, c in self.outcomes.items() if k not in self._good_kinds}
         return {
