@@ -4,9 +4,9 @@ import threading
 import time
 
 # An interval of the feed and what a busy machine may take.
-IN_FORCE_SECONDS = 4.0
+IN_FORCE_SECONDS = 6.0
 # The longest backoff of a poll that failed, the time that one may take, and the interval.
-RECOVERY_SECONDS = 10.0 + 2.0 + 1.0
+RECOVERY_SECONDS = 10.0 + 3.0 + 1.0
 
 
 class LiveKey:

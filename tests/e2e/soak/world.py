@@ -72,7 +72,7 @@ class World:
             (folder / name).mkdir()
         self.fast = self._add(FastAgent(folder / "fast"))
         feed, self._follow = follow(self.front)
-        self.policy = self._policy({**feed, "max_staleness": "5m", "timeout": "1s"})
+        self.policy = self._policy({**feed, "max_staleness": "5m", "timeout": "3s"})
         bootstrap = ReloadBootstrap(folder / "policy")
         env = {ENV: self.service.fleet_token(), "AGENT_SECRET_KEY": SECRET}
         self.stack = self._add(Stack(
@@ -94,7 +94,7 @@ class World:
             self.one.provider(name="one", allowed_subjects=["agent-*", "carol"], jwks_cache_ttl="5s"),
             self.two.provider(name="two", jwks_cache_ttl="7s", allowed_subjects=["*"]),
             {"type": "azure_ad", "name": "entra", "settings": {
-                "audience": API, "tenant_id": TENANT, "allowed_apps": [APP], "groups_mode": "graph", "graph_timeout": "1s", "jwks_cache_ttl": "6s"}},
+                "audience": API, "tenant_id": TENANT, "allowed_apps": [APP], "groups_mode": "graph", "graph_timeout": "3s", "jwks_cache_ttl": "6s"}},
             {"type": "github_actions", "name": "github", "settings": {
                 "audience": AUDIENCE, "allowed_repositories": ["octo-org/*"], "jwks_cache_ttl": "8s"}},
             {"type": "gcp_iap", "name": "iap", "settings": {"audience": BACKEND, "jwks_cache_ttl": "9s"}},
