@@ -19,7 +19,7 @@ from test_github_actions import job
 from test_sigv4 import sign
 
 from .keyring import KeyRing
-from .world import PROBE, World, api_key
+from .world import IN_FORCE_SECONDS, PROBE, World, api_key
 
 STRANGER = Key("stranger")
 
@@ -155,10 +155,10 @@ class Callers:
     def carol(self):
         now = time.monotonic()
         denied = self._w.carol_denied
-        if denied.covers(now - 2.0, now):
+        if denied.covers(now - IN_FORCE_SECONDS, now):
             verdict = "hostile"
         else:
-            verdict = "unknown" if denied.touches(now - 2.0, now) else "carol"
+            verdict = "unknown" if denied.touches(now - IN_FORCE_SECONDS, now) else "carol"
         return Ask("carol", bearer(self._issued("one", "carol")), expect="carol", verdict=verdict)
 
     # Hostile ones
