@@ -6,7 +6,7 @@ import pytest
 
 from harness.paths import ROOT
 
-NAMED = re.compile(r"`(tests/[\w/.]+)::(\w+)`")
+NAMED = re.compile(r"`((?:[\w-]+/)*tests/[\w/.]+)::(\w+)`")
 PAGES = ["docs/threats.md", "docs/operations.md"]
 
 
@@ -16,7 +16,11 @@ def defined(path):
     text = path.read_text()
     if path.suffix == ".py":
         return set(re.findall(r"^def (test_\w+)\(", text, re.M))
-    return set(re.findall(r"#\[test\]\n(?:\s*#\[.*\]\n)*\s*fn (\w+)\(", text))
+    found = set(re.findall(r"#\[(?:tokio::)?test(?:\(.*\))?\]\n(?:\s*#\[.*\]\n)*\s*(?:async )?fn (\w+)\(", text))
+    # `on_both!(a, b)` makes a test of each of these functions on either database (control/service/tests/service/harness.rs).
+    for names in re.findall(r"^on_both!\(([^)]*)\)", text, re.M):
+        found |= set(re.findall(r"\w+", names)) & set(re.findall(r"^async fn (\w+)\(", text, re.M))
+    return found
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -46,3 +50,6 @@ def test_a_page_that_names_a_test_that_is_not_there_is_noticed():
     assert NAMED.findall("`tests/e2e/test_pages.py::test_nothing`") == [("tests/e2e/test_pages.py", "test_nothing")]
     assert "test_nothing" not in defined(ROOT / "tests/e2e/test_pages.py")
     assert "what_is_repeated_costs_nothing" in defined(ROOT / "tests/attacks.rs")
+    service = defined(ROOT / "control/service/tests/service/access.rs")
+    assert "matrix" in service and "on_both" not in service
+    assert NAMED.findall("`control/service/tests/service/access.rs::matrix`") == [("control/service/tests/service/access.rs", "matrix")]

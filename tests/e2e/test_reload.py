@@ -376,6 +376,7 @@ def with_another(policy):
 
 
 def test_a_steady_load_does_not_notice_fifty_reloads(pile, tmp_path_factory, tmp_path):
+    """2,000 requests a second. Where the machine can't do as many, h2load sends what it can, and none of them may fail either."""
     issuer = pile.issuer()
     agent = pile.add(FastAgent(tmp_path))
     policy = plugin(issuer.provider(name="fleet", allowed_subjects=["agent-*"]))
@@ -384,14 +385,12 @@ def test_a_steady_load_does_not_notice_fifty_reloads(pile, tmp_path_factory, tmp
     token = issuer.token()
     assert eventually(lambda: stack.request(token=token).status == 200, "the keys")
     common = {"target": "/rest/orders", "headers": [("authorization", f"Bearer {token}")]}
-    idle = Load(stack.envoy.port, tmp_path / "idle.log", requests=4000, **common).report()
-    # 2,000 a second where the machine can do it with something to spare.
-    rate = min(2000, idle.rate / 3)
+    rate = 2000
     loaded, reloads, reports, load = counter(stack, "portcullis.config.loaded"), 0, [], None
     while reloads < 50:
         if load is None or load.exit_code is not None:
             reports += [load.report()] if load else []
-            load = Load(stack.envoy.port, tmp_path / "load.log", requests=round(rate * 8), rate=rate, **common)
+            load = Load(stack.envoy.port, tmp_path / "load.log", requests=rate * 8, rate=rate, **common)
         reloads += 1
         policies.publish(with_provider(policy, "fleet", allowed_subjects=["agent-*", f"also-{reloads}"]))
         # Each is loaded by the main thread and by the worker, and by a canary where there is one.
@@ -400,8 +399,7 @@ def test_a_steady_load_does_not_notice_fifty_reloads(pile, tmp_path_factory, tmp
         time.sleep(0.2)
     reports.append(load.report())
     sent = sum(r.total for r in reports)
-    print(f"\n{sent} requests, {', '.join(f'{r.rate:.0f}' for r in reports)} a second (flat out without reloads: {idle.rate:.0f}), "
-          f"{reloads} reloads")
+    print(f"\n{sent} requests, {', '.join(f'{r.rate:.0f}' for r in reports)} a second of {rate} asked for, {reloads} reloads")
     for report in reports:
         assert report.failed == 0 and report.done == report.total == report.by_class["2xx"], report
     assert issuer.count() == 1, "the key set was fetched again"

@@ -293,6 +293,10 @@ impl Root {
     /// The configuration goes away, and the host forgets its callouts. What they were for is another's to ask now: a request under
     /// the next configuration may wait for it, and must not be told that the issuer is out of reach.
     pub fn close(&mut self, common: &mut Common) {
+        if self.ticking && common.kind.keeps_timers() {
+            // If it can't be stopped it costs a little time, and nobody can do anything about it.
+            let _ = hostcalls::set_tick_period(Duration::ZERO);
+        }
         let Ok(now) = hostcalls::now() else { return };
         let Some(auth) = &mut self.auth else { return };
         for sent in std::mem::take(&mut self.in_flight).into_values() {

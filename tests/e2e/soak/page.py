@@ -1,22 +1,30 @@
 """The report of a soak, in Markdown."""
 
+from collections import Counter
+
 
 def page(facts):
     """The whole page."""
     early, late, most = facts["memory"]
     refused = sum(n for c in facts["hostile"].values() for s, n in c.items())
     # Carol is hostile while the policy is against her; what became of her is judged request by request.
-    excused = sum(n for k, c in facts["good"].items() if k != "carol" for s, n in c.items() if s != 200)
+    excused = sum(n for k, c in facts["good"].items() if k != "carol" for s, n in c.items() if s == 503)
+    per_peer = Counter()
+    for (name, _), n in facts["outages"].items():
+        per_peer[name] += n
     rows = [
         ("length", f"{facts['seconds'] / 60:.1f} minutes, seed {facts['seed']}"),
         ("requests", f"{facts['requests']} by {facts['clients']} HTTP/1.1 clients ({facts['requests'] / facts['seconds']:.0f}/s), "
                      f"{facts['http2']} by HTTP/2 clients, and {facts['leavers']} callers who hung up in the middle"),
-        ("good ones answered", f"p50 {facts['p50_ms']:.1f} ms, p99 {facts['p99_ms']:.0f} ms, questions to STS and verifier included"),
+        ("good ones answered", f"p50 {facts['p50_ms']:.1f} ms, p99 {facts['p99_ms']:.0f} ms, questions to STS, verifier and Graph included"),
         ("reloads", f"{facts['reloads']}, and {facts['refused_reloads']} refused ones"),
-        ("outages", f"{sum(facts['outages'].values())} of issuers, STS and verifier; {facts['rotations']} key rotations"),
+        ("outages", ", ".join(f"{name} {n}" for name, n in sorted(per_peer.items()))),
+        ("key rotations of issuers", str(facts["rotations"])),
+        ("keys made and revoked in the key service", f"{facts['keys_made']} and {facts['keys_revoked']}"),
         ("hostile requests that reached the agent", f"0 of {refused}" if not facts["violations"] else "see below"),
         ("good requests refused without an outage to blame", "0" if not facts["violations"] else "see below"),
         ("good requests answered 503 during an outage or its backoff", f"{excused} (questions to STS or the verifier; none for keys)"),
+        ("let in without groups during an outage of Graph or its backoff", str(facts["without_groups"])),
         ("requests with exactly one audit event", f"{facts['audited']} of {facts['audited']}" if not facts["violations"] else "see below"),
         ("VM failures", "0" if not facts["violations"] else "see below"),
         ("resident memory after a third, at the end, at most",

@@ -12,13 +12,15 @@ from harness.load import Load
 from harness.tokens import Key
 
 from .callers import Callers
-from .world import IN_FORCE_SECONDS, RECOVERY_SECONDS, World
+from .world import RECOVERY_SECONDS, World
 
 FAULTS = ["down", "slow", "hangup", "500", "html", "10 MB"]
 REFUSALS = {400, 401, 403, 429, 503}
 # How long an audit event may take to be in its file.
 AUDIT_SECONDS = 10.0
 HTTP2_RATE = 100
+# One of each provider: all have to be let in before anything breaks.
+FIRST = ["member", "newcomer", "entra", "overage", "github", "iap", "aws", "signer", "signed_poster", "opaque", "key", "service_key", "static"]
 
 
 class Soak:
@@ -29,7 +31,7 @@ class Soak:
         self.violations, self.outcomes, self.latencies = [], {}, []
         self.reloads, self.refused_reloads, self.outages, self.rotations, self.leavers = 0, 0, Counter(), 0, 0
         self._answered, self._events, self._lock, self._over = {}, Counter(), threading.Lock(), threading.Event()
-        self._http2, self._memory = [], []
+        self._http2, self._memory, self._good_kinds, self._without_groups = [], [], set(), 0
 
     def violation(self, what):
         """Says so at once and ends the run."""
@@ -61,7 +63,9 @@ class Soak:
         # Each has a source of its own, so that the seed says what each does, whatever the others do meanwhile.
         for n in range(self.clients):
             yield self._call, random.Random(f"{self.seed} caller {n}"), n
-        yield self._break_peers, random.Random(f"{self.seed} peers")
+        yield self._break_peers, random.Random(f"{self.seed} issuers"), self.world.issuers
+        yield self._break_peers, random.Random(f"{self.seed} asked"), self.world.asked
+        yield self._change_keys, random.Random(f"{self.seed} live keys")
         yield self._change_policies, random.Random(f"{self.seed} policies")
         yield self._rotate, random.Random(f"{self.seed} keys")
         yield self._leave, random.Random(f"{self.seed} leavers")
@@ -75,10 +79,15 @@ class Soak:
 
     def _settle(self):
         callers = Callers(self.world, random.Random(0), "settle")
-        for kind in ("member", "newcomer", "aws", "opaque", "key"):
-            while self._one(Connection(self.world.stack.envoy.port), getattr(callers, kind)())[0] != 200:
+        for _ in range(3):
+            self.world.ring.create()
+        while len(self.world.ring.live()) < 3:
+            time.sleep(0.1)
+        for kind in FIRST:
+            while (response := self._one(Connection(self.world.stack.envoy.port), ask := getattr(callers, kind)())[0]).status != 200 \
+                    or ask.groups != (response.header("x-soak-groups") or None):
                 if time.monotonic() - self._began > 60:
-                    raise AssertionError(f"{kind} does not get in")
+                    raise AssertionError(f"{kind} does not get in: {response}\n{self.world.stack.envoy.log()[-3000:]}")
                 time.sleep(0.1)
         # From here on nothing is excused.
         self.outcomes.clear()
@@ -95,11 +104,11 @@ class Soak:
                 connection.close()
                 connection = Connection(self.world.stack.envoy.port)
             ask = callers.next()
-            status, began, ended, close = self._one(connection, ask)
-            if close:
+            response, began, ended = self._one(connection, ask)
+            if response.header("connection") == "close":
                 connection.close()
                 connection = Connection(self.world.stack.envoy.port)
-            self._judge(ask, status, began, ended)
+            self._judge(ask, response, began, ended)
         connection.close()
 
     def _one(self, connection, ask):
@@ -111,19 +120,29 @@ class Soak:
             if response.status != 400:
                 self._answered[response.header("x-request-id")] = ended
             self.outcomes.setdefault(ask.kind, Counter())[response.status] += 1
+            if ask.verdict != "hostile":
+                self._good_kinds.add(ask.kind)
             if ask.verdict == "good":
                 self.latencies.append(ended - began)
-        return response.status, began, ended, response.header("connection") == "close"
+        return response, began, ended
 
-    def _judge(self, ask, status, began, ended):
-        world = self.world
+    def _judge(self, ask, response, began, ended):
+        world, status = self.world, response.status
         if ask.verdict == "hostile":
             if status not in REFUSALS:
                 self.violation(f"hostile {ask.kind} was answered {status}")
             return
         if ask.verdict == "unknown" or (ask.verdict == "carol" and world.carol_denied.touches(began, ended)):
             return
+        # Revoked while it was on its way.
+        if ask.key and ask.key.leaving is not None and ask.key.leaving <= ended:
+            return
         if status == 200:
+            if ask.groups and not response.header("x-soak-groups"):
+                with self._lock:
+                    self._without_groups += 1
+                if not (ask.directory and world.broken["graph"].touches(began - RECOVERY_SECONDS, ended)):
+                    self.violation(f"good {ask.kind} arrived without groups")
             return
         # Key sets serve on through their grace of an hour; only questions about one credential need their peer there and then.
         excused = status == 503 and ask.asks and world.broken[ask.asks].touches(began - RECOVERY_SECONDS, ended)
@@ -134,21 +153,22 @@ class Soak:
         """Who hangs up in the middle, now and then while somebody is asked about them."""
         callers = Callers(self.world, source, "leaver")
         while not self._over.wait(source.uniform(0.1, 0.8)):
-            ask = source.choice([callers.opaque, callers.aws, callers.unknown_kid, callers.member])()
+            ask = source.choice([
+                callers.opaque, callers.aws, callers.overage, callers.signed_poster, callers.service_key, callers.unknown_kid, callers.member])()
             with Connection(self.world.stack.envoy.port) as connection:
-                lines = [f"{n}: {v}" for n, v in ask.headers]
-                connection.send("\r\n".join(["POST /rest/orders HTTP/1.1", "Host: h", "Content-Length: 99", *lines, "", "half"]).encode())
+                connection.send(ask.cut())
                 time.sleep(source.choice([0, 0.02, 0.3]))
             self.leavers += 1
 
     # Chaos
 
-    def _break_peers(self, source):
+    def _break_peers(self, source, peers):
+        """One of `peers` at a time."""
         while not self._over.wait(source.uniform(1, 5)):
-            name, how = source.choice(sorted(self.world.peers)), source.choice(FAULTS)
-            peer = self.world.peers[name]
+            name, how = source.choice(sorted(peers)), source.choice(FAULTS)
+            peer = peers[name]
             self.world.broken[name].begin()
-            self.outages[f"{name} {how}"] += 1
+            self.outages[name, how] += 1
             peer.slowness = 1.5
             if how == "down":
                 peer.stop()
@@ -182,13 +202,20 @@ class Soak:
 
     def _rotate(self, source):
         while not self._over.wait(source.uniform(10, 20)):
-            name = source.choice(["one", "two"])
-            issuer = getattr(self.world, name)
+            issuer = source.choice(self.world.rotating)
             if not issuer.settled():
                 continue
-            key = Key(f"{name}-{self.rotations + 1}", issuer.keys[-1].alg)
+            key = Key(f"new-{self.rotations + 1}", issuer.keys[-1].alg)
             issuer.keys = [issuer.keys[-1], key]
             self.rotations += 1
+
+    def _change_keys(self, source):
+        """Keys are made and revoked in the key service, whether the proxy can hear of it or not."""
+        while not self._over.wait(source.uniform(2, 5)):
+            if source.random() < 0.5:
+                self.world.ring.create()
+            else:
+                self.world.ring.revoke(source)
 
     # Watching
 
@@ -264,23 +291,23 @@ class Soak:
         third = len(self._memory) // 3
         early = statistics.median(m for _, m in self._memory[third:third + max(3, third // 4)]) if third >= 3 else None
         late = statistics.median(m for _, m in self._memory[-max(3, third // 4):]) if third >= 3 else None
-        self.memory = early, late, max(m for _, m in self._memory)
+        self.memory = early, late, max((m for _, m in self._memory), default=0)
         # In the first ten minutes caches are still filling, and both the module's memory and the allocator's grow by steps of 8 MiB.
         allowed = 0.1 * early if early and self._memory[-1][0] > 600 else 32 * 1024
         if early and late > early + allowed:
             self.violation(f"memory grew from {early:.0f} KiB to {late:.0f} KiB")
 
     def _facts(self, took):
-        cuts = statistics.quantiles(self.latencies, n=100)
-        good = {k: c for k, c in self.outcomes.items() if k in _GOOD_KINDS}
-        hostile = {k: c for k, c in self.outcomes.items() if k not in _GOOD_KINDS}
+        # A run that a violation ended at once has none to speak of.
+        cuts = statistics.quantiles(self.latencies, n=100) if len(self.latencies) > 1 else [0.0] * 99
+        good = {k: c for k, c in self.outcomes.items() if k in self._good_kinds}
+        hostile = {k: c for k, c in self.outcomes.items() if k not in self._good_kinds}
         return {
             "seed": self.seed, "seconds": took, "clients": self.clients,
             "requests": sum(sum(c.values()) for c in self.outcomes.values()), "good": good, "hostile": hostile,
             "http2": sum(r.total for r in self._http2), "leavers": self.leavers, "reloads": self.reloads,
             "refused_reloads": self.refused_reloads, "outages": self.outages, "rotations": self.rotations, "audited": self.checked,
-            "p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "memory": self.memory, "in_force": IN_FORCE_SECONDS,
+            "p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "memory": self.memory,
+            "without_groups": self._without_groups, "keys_made": self.world.ring.made, "keys_revoked": self.world.ring.revoked,
             "violations": self.violations}
 
-
-_GOOD_KINDS = ["member", "newcomer", "poster", "spoofer", "aws", "opaque", "key", "carol"]

@@ -8,6 +8,7 @@ use wasmtime::{Instance, Linker, Store, Val};
 use crate::guest::{Callback, Guest};
 use crate::imports;
 use crate::module::Module;
+use crate::settings::Profile;
 use crate::wasi;
 use crate::world::{Incident, IncidentKind, World};
 
@@ -108,11 +109,26 @@ impl Worker {
             let mut world = self.store.data().world.borrow_mut();
             let worker = self.store.data().worker;
             world.callouts.retain(|_, callout| callout.context != root);
-            world.ticks.remove(&(worker, root));
+            if !self.alive || self.store.data().profile == Profile::Nginx {
+                world.ticks.remove(&(worker, root));
+            }
         }
         if self.alive {
             self.call(Callback::Done, root, &[root]);
             self.call(Callback::Delete, root, &[root]);
+        }
+        {
+            let guest = self.store.data();
+            let mut world = guest.world.borrow_mut();
+            if world.ticks.remove(&(guest.worker, root)).is_some() {
+                world.incidents.push(Incident {
+                    kind: IncidentKind::TimerLeft,
+                    worker: guest.worker,
+                    context: root,
+                    during: Callback::Delete.name(),
+                    why: "the tick period is still set".to_owned(),
+                });
+            }
         }
         self.store.data_mut().roots.retain(|other| *other != root);
     }

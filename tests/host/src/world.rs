@@ -53,6 +53,8 @@ pub enum IncidentKind {
     WrongContext,
     /// Something was answered with no callback there to take it.
     Ignored,
+    /// Envoy: a root context is gone and its timer is not, which then goes on for nothing as long as the VM does.
+    TimerLeft,
 }
 
 /// The reply that a callback may read now.

@@ -14,7 +14,7 @@ mod guest;
 use std::time::Duration;
 
 use guest::{DATA, Guest, NUMBER, SIZE, answer, call, dispatch, said, show, tell};
-use portcullis_test_host::{Fate, Host, Profile, Reply, Request, Settings};
+use portcullis_test_host::{Fate, Host, IncidentKind, Profile, Reply, Request, Settings};
 
 const CONTINUE: &str = "(i32.const 0)";
 const STOP_ITERATION: &str = "(i32.const 1)";
@@ -209,6 +209,25 @@ fn callouts_of_a_root_context_outlive_the_requests_of_before_a_reload() {
         deleted[deleted.len() - 2..],
         [format!("status {id:02}"), format!("status {root:02}")]
     );
+}
+
+#[test]
+fn a_timer_that_a_root_context_leaves_behind_is_an_incident() {
+    let period = |millis| {
+        let millis = format!("(i32.const {millis})");
+        tell(call("set_tick_period_milliseconds", &[&millis]))
+    };
+    for (stops, left) in [(String::new(), 2), (period(0), 0)] {
+        let mut host = Guest::default()
+            .on("configure", period(50) + "(i32.const 1)")
+            .on("delete", stops)
+            .start(settings());
+        for _ in 0..2 {
+            host.reload(b"{ }").unwrap();
+        }
+        let kinds: Vec<_> = host.take_incidents().iter().map(|i| i.kind).collect();
+        assert_eq!(kinds, vec![IncidentKind::TimerLeft; left]);
+    }
 }
 
 #[test]

@@ -51,6 +51,8 @@ fn a_bad_configuration_loads_and_denies_everybody() {
             assert!(body.contains("no usable configuration is in force"), "{body}");
         }
         assert!(host.logged(reason), "{reason}: {:?}", host.log());
+        assert!(host.logged("configuration refused: "), "{:?}", host.log());
+        assert!(host.metrics().value("portcullis.config.refused") >= 1);
         host.advance(Duration::from_secs(2));
     }
 }
