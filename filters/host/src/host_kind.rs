@@ -167,7 +167,10 @@ impl HostKind {
     /// Whether the timer of a root context that is gone goes on, unless the context has stopped it. Envoy keeps it and wakes up for nothing,
     /// for each configuration that there ever was. A worker of nginx ends with its timer.
     pub const fn keeps_timers(self) -> bool {
-        matches!(self, Self::Envoy)
+        match self {
+            Self::Envoy => true,
+            Self::Nginx => false,
+        }
     }
 
     /// Whether a callout may be sent from the callback of another one. On nginx that is a crash in a root context.
