@@ -132,7 +132,8 @@ def test_envoy_takes_its_own_examples(path, tmp_path):
         assert path in ("envoy/api-keys/portcullis.yaml", "envoy/api-keys/global-ratelimit.yaml", "envoy/api-keys/local-ratelimit.yaml",
                         "envoy/reload/portcullis.yaml", "envoy/reload/grpc.yaml", "envoy/reload/rest.yaml"), path
         return
-    secrets = {"AGENT_SMOKE_TOKEN": "f" * 64, "AGENT_SECRET_KEY": "f" * 40, "PORTCULLIS_FEED_TOKEN": "gsa_test"}
+    secrets = {"AGENT_SMOKE_TOKEN": "f" * 64, "AGENT_SECRET_KEY": "f" * 40, "PORTCULLIS_FEED_TOKEN": "gsa_test",
+                   "PORTCULLIS_PROXY_SECRET": "f" * 64, "PORTCULLIS_OAUTH_SECRET": "f" * 32, "PORTCULLIS_COOKIE_KEY": "f" * 64}
     code, log = validate(document, tmp_path, secrets)
     assert code == 0, log[-3000:]
 

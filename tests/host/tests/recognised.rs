@@ -8,7 +8,7 @@
 )]
 
 use portcullis_test_host::{
-    Fate, Fault, Host, Module, Profile, Request, Settings, StartFailure, Status,
+    Fate, Fault, Host, IncidentKind, Module, Profile, Request, Settings, StartFailure, Status,
 };
 use serde_json::{Value, json};
 
@@ -172,4 +172,7 @@ fn what_one_configuration_says_holds_for_the_vm() {
     let mut host = start(Profile::Envoy, &[status], &nginx).unwrap();
     assert!(host.reload(envoy.to_string().as_bytes()).is_ok());
     assert!(host.logged("host: this is nginx"), "{:?}", host.log());
+    // Who takes an Envoy for nginx leaves its timers alone, as nginx wants it.
+    let left: Vec<_> = host.take_incidents().iter().map(|i| i.kind).collect();
+    assert_eq!(left, [IncidentKind::TimerLeft]);
 }
