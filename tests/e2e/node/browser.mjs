@@ -218,6 +218,7 @@ async function life() {
   const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await context.storageState() });
   const bare = await plain.newPage();
   await bare.goto(`${config.service}/agents/orders`);
+  await bare.getByText('Create a key').click();
   await bare.getByRole('button', { name: 'Create key' }).click();
   check((await bare.getByLabel('The secret').innerText()).startsWith('gak_'), 'a key without scripts');
   await plain.close();
