@@ -12,7 +12,7 @@ from harness.load import Load
 from harness.tokens import Key
 
 from .callers import Callers
-from .world import RECOVERY_SECONDS, World
+from .world import IN_FORCE_SECONDS, RECOVERY_SECONDS, World
 
 FAULTS = ["down", "slow", "hangup", "500", "html", "10 MB"]
 REFUSALS = {400, 401, 403, 429, 503}
@@ -180,10 +180,12 @@ class Soak:
             self.world.broken[name].end()
 
     def _change_policies(self, source):
-        allowed = True
+        allowed, changed = True, time.monotonic()
         world = self.world
         while not self._over.wait(source.uniform(0.3, 4)):
-            if source.random() < 0.2:
+            # Files are read when there is time for it. A bad one that overtakes a good one puts the good one out of force for good, and nobody
+            # could say who may call then.
+            if source.random() < 0.2 and time.monotonic() - changed > IN_FORCE_SECONDS / 2:
                 bad = world.with_carol(True, "bad")
                 bad["auth"]["providers"][0]["settings"]["allowed_subjectss"] = ["*"]
                 world.policies.publish(source.choice(["{", "{}", bad]))
@@ -199,6 +201,7 @@ class Soak:
             else:
                 world.policies.publish(world.with_carol(allowed, self.reloads))
             self.reloads += 1
+            changed = time.monotonic()
 
     def _rotate(self, source):
         while not self._over.wait(source.uniform(10, 20)):

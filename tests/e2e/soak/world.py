@@ -20,7 +20,7 @@ from .keyring import KeyRing
 from .peers import Front, History, PatientIssuer, SteadyEntra, WatchfulAgent
 
 # The first request after a change is judged by the new policy; this is what a busy machine may take until there is one.
-IN_FORCE_SECONDS = 2.0
+IN_FORCE_SECONDS = 4.0
 # The longest backoff of a question (`src/lookup.rs`), and the time that one may take.
 RECOVERY_SECONDS = 10.0 + 2.0
 CALLOUT_SECONDS = 1.0
