@@ -343,6 +343,12 @@ fn wrong_usage_and_wrong_files() {
     assert_eq!(run(&[]).err, "error: auth.providers: is required\n");
 }
 
+/// What `explain --online` says with the configuration of that folder.
+fn explained_online(dir: &Dir, more: &[&str]) -> Ran {
+    let args = ["explain", "--config", "config.json", "--online"];
+    dir.run(&[&args, more].concat())
+}
+
 /// An issuer on this machine: discovery, then keys.
 #[test]
 fn online() {
@@ -388,16 +394,7 @@ fn online() {
     );
     dir.write("token", &token(json!({"iss": issuer})));
     let now = NOW.to_string();
-    let ran = dir.run(&[
-        "explain",
-        "--config",
-        "config.json",
-        "--online",
-        "--token",
-        "@token",
-        "--at",
-        &now,
-    ]);
+    let ran = explained_online(&dir, &["--token", "@token", "--at", &now]);
     assert_eq!(ran.code, 0, "{ran:?}");
     assert!(
         ran.out.contains(&format!(
@@ -418,16 +415,7 @@ fn online() {
     );
 
     // The issuer is gone now.
-    let ran = dir.run(&[
-        "explain",
-        "--config",
-        "config.json",
-        "--online",
-        "--token",
-        "@token",
-        "--at",
-        &now,
-    ]);
+    let ran = explained_online(&dir, &["--token", "@token", "--at", &now]);
     assert_eq!(ran.code, 1);
     assert!(ran.out.contains("can't fetch "), "{}", ran.out);
     assert!(
@@ -467,14 +455,7 @@ fn a_presigned_url_is_not_printed() {
     let made = dir.run_with(&args, &credentials);
     assert_eq!(made.code, 0, "{made:?}");
     dir.write("token", &made.out);
-    let ran = dir.run(&[
-        "explain",
-        "--config",
-        "config.json",
-        "--online",
-        "--token",
-        "@token",
-    ]);
+    let ran = explained_online(&dir, &["--token", "@token"]);
     assert!(
         ran.out.contains(&format!("can't fetch {sts}/: ")),
         "{ran:?}"
@@ -492,14 +473,7 @@ fn an_authority_of_ones_own() {
     let dir = Dir::new("ca");
     dir.write("config.json", &json!({"auth": {"providers": [{"type": "oidc", "settings": {"issuer": "https://issuer.example", "audience": "a"}}]}}).to_string());
     dir.write("empty.pem", "nothing\n");
-    let ran = dir.run(&[
-        "explain",
-        "--config",
-        "config.json",
-        "--online",
-        "--ca",
-        "empty.pem",
-    ]);
+    let ran = explained_online(&dir, &["--ca", "empty.pem"]);
     assert_eq!(ran.code, 1);
     assert!(
         ran.err
