@@ -18,6 +18,12 @@ _ECHOED = {"user-id": "x-auth-user-id", "email": "x-auth-email", "org-id": "x-au
 _CREDENTIALS = ("authorization", "x-api-key")
 
 
+def processor_seconds(pid):
+    """User and system time of a process, in seconds (proc(5), fields 14 and 15 of `stat`)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Proxy:
     """A contestant's Envoy, ready when the constructor returns.
 
@@ -88,12 +94,8 @@ class Proxy:
             except OSError:
                 if not task.exists():
                     continue
-                return self._cpu_ticks()
+                return processor_seconds(self._process.pid)
         return total / 1e9
-
-    def _cpu_ticks(self):
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(") ")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def rss_bytes(self):
         """Resident memory."""

@@ -22,11 +22,12 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests/e2e"))
+sys.path[:0] = [str(ROOT / "benches"), str(ROOT / "tests/e2e")]
 
 from harness.issuer import Issuer  # noqa: E402
 from harness.reload import Policies, ReloadBootstrap  # noqa: E402
 from harness.stack import Stack, plugin  # noqa: E402
+from proxy import processor_seconds  # noqa: E402
 
 TIMED = int(os.environ.get("RELOADS_TIMED", 100))
 RELOADS = int(os.environ.get("RELOADS", 1000))
@@ -80,12 +81,6 @@ def direct(bootstrap):
     """Envoy answers in place of an agent."""
     (host,) = bootstrap.hcm["route_config"]["virtual_hosts"]
     host["routes"] = [{"match": {"prefix": "/"}, "direct_response": {"status": 200}}]
-
-
-def processor_seconds(pid):
-    """User and system time of a process (proc(5), fields 14 and 15 of `stat`)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def measure(stack, policies, both, issuer):
