@@ -176,12 +176,14 @@ fn tokens_and_refusals() {
     requests("no credential", &mut bench, &none, "missing_token");
     let expired = tokens(&json!({"exp": start().as_secs() - 3600}), 0);
     requests("expired JWT, new", &mut bench, &expired, "expired");
+    requests("expired JWT, again", &mut bench, &expired, "expired");
     let garbage = vec![with_headers(bearer("bm8.c3VjaA.dGhpbmc")); REQUESTS];
     requests("garbage", &mut bench, &garbage, "malformed_token");
     let bad: Vec<Request> = (0..REQUESTS)
         .map(|serial| with_headers(bearer(&forged(claims(serial)))))
         .collect();
     requests("forged JWT, new", &mut bench, &bad, "bad_signature");
+    requests("forged JWT, again", &mut bench, &bad, "bad_signature");
 }
 
 fn api_keys(count: usize) {

@@ -79,6 +79,12 @@ impl AuditClaims {
         }
     }
 
+    /// Bytes of its memory.
+    pub(crate) fn weight(&self) -> usize {
+        let each = self.0.iter().map(|(_, value)| value.capacity() + 32);
+        each.sum()
+    }
+
     fn write(&self, line: &mut Line) {
         for (i, (name, value)) in self.0.iter().enumerate() {
             line.0.push_str(if i == 0 { ",\"claims\":{" } else { "," });

@@ -622,14 +622,22 @@ impl Authenticator {
                 ages.iter().copied().max().unwrap_or(0),
             ),
             (metrics::Id::JwksUsable, ages.len() as u64),
-            (metrics::Id::TokenCacheEntries, stores.tokens.len() as u64),
-            (metrics::Id::LookupEntries, stores.lookups.len() as u64),
             (metrics::Id::LookupsOpen, stores.lookups.open() as u64),
             (
                 metrics::Id::ConfigVersion,
                 u64::from_str_radix(version, 16).unwrap_or(0),
             ),
         ]);
+        // A worker that was never asked (Envoy's main thread is one) would set them to nothing after the others.
+        let entries = [
+            (metrics::Id::TokenCacheEntries, stores.tokens.entries()),
+            (metrics::Id::LookupEntries, stores.lookups.entries()),
+        ];
+        gauges.extend(
+            entries
+                .into_iter()
+                .filter_map(|(id, entries)| Some((id, entries? as u64))),
+        );
         gauges
     }
 

@@ -14,6 +14,10 @@ use crate::time::UnixTime;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Claims {
     members: Members,
+    /// Where those stand that every provider asks for.
+    issuer: Option<usize>,
+    subject: Option<usize>,
+    audience: Option<usize>,
     expires_at: Option<UnixTime>,
     not_before: Option<UnixTime>,
     issued_at: Option<UnixTime>,
@@ -29,25 +33,45 @@ impl Claims {
         let members = Members::parse(payload, max_depth)
             .map_err(|_| Code::MalformedToken)?
             .ok_or(Code::MalformedClaims)?;
-        for name in ["iss", "sub", "jti", "azp"] {
-            if members.get(name).is_some_and(|v| !v.is_string()) {
+        let (mut issuer, mut subject, mut audience) = (None, None, None);
+        let (mut expires_at, mut not_before, mut issued_at) = (None, None, None);
+        for (place, (name, value)) in members.iter().enumerate() {
+            let is_right = match name {
+                "iss" | "sub" | "jti" | "azp" => {
+                    match name {
+                        "iss" => issuer = Some(place),
+                        "sub" => subject = Some(place),
+                        _ => {}
+                    }
+                    value.is_string()
+                }
+                "aud" => {
+                    audience = Some(place);
+                    match value {
+                        Value::String(_) => true,
+                        Value::Array(many) => many.iter().all(Value::is_string),
+                        _ => false,
+                    }
+                }
+                "exp" | "nbf" | "iat" => {
+                    let date = numeric_date(value);
+                    match name {
+                        "exp" => expires_at = date,
+                        "nbf" => not_before = date,
+                        _ => issued_at = date,
+                    }
+                    date.is_some()
+                }
+                _ => true,
+            };
+            if !is_right {
                 return Err(Code::MalformedClaims);
             }
         }
-        let is_audience = match members.get("aud") {
-            None | Some(Value::String(_)) => true,
-            Some(Value::Array(many)) => many.iter().all(Value::is_string),
-            Some(_) => false,
-        };
-        if !is_audience {
-            return Err(Code::MalformedClaims);
-        }
-        let date = |name| match members.get(name) {
-            None => Ok(None),
-            Some(v) => numeric_date(v).map(Some).ok_or(Code::MalformedClaims),
-        };
-        let (expires_at, not_before, issued_at) = (date("exp")?, date("nbf")?, date("iat")?);
         Ok(Self {
+            issuer,
+            subject,
+            audience,
             expires_at,
             not_before,
             issued_at,
@@ -57,12 +81,12 @@ impl Claims {
 
     /// `iss`.
     pub fn issuer(&self) -> Option<&str> {
-        self.members.get("iss")?.as_str()
+        self.members.at(self.issuer?)?.as_str()
     }
 
     /// `sub`.
     pub fn subject(&self) -> Option<&str> {
-        self.members.get("sub")?.as_str()
+        self.members.at(self.subject?)?.as_str()
     }
 
     /// `azp`, the party the token was issued to (OpenID Connect Core 1.0 section 2).
@@ -72,7 +96,7 @@ impl Claims {
 
     /// `aud`, one or many; none when absent.
     pub fn audience(&self) -> impl Iterator<Item = &str> {
-        let (one, many) = match self.members.get("aud") {
+        let (one, many) = match self.audience.and_then(|place| self.members.at(place)) {
             Some(Value::String(one)) => (Some(one.as_str()), None),
             Some(Value::Array(many)) => (None, Some(many.iter().filter_map(Value::as_str))),
             _ => (None, None),

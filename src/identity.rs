@@ -28,6 +28,12 @@ impl Refused {
             email: part(email),
         }
     }
+
+    /// Bytes of its texts.
+    pub(crate) fn weight(&self) -> usize {
+        let parts = [&self.user_id, &self.email];
+        parts.into_iter().flatten().map(|part| part.len()).sum()
+    }
 }
 
 /// A caller, proven by a provider. Only providers of this crate make one; there is no other way

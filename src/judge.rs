@@ -29,6 +29,7 @@ use crate::provider::{Answer, Awaited, static_token};
 use crate::reason::Code;
 use crate::sigv4::SignedRequest;
 use crate::time::UnixTime;
+use crate::tokens::Hashed;
 use crate::trace::Verdict;
 use crate::waiting::Waited;
 
@@ -79,9 +80,11 @@ pub(crate) enum Wait {
     Body(BodyProof, Option<Rc<str>>),
 }
 
-/// A JWT on its way along the chain, read when the first provider asks for it.
+/// A bearer token on its way along the chain, if it is a JWT: read when the first provider asks for it.
 enum Jwt<'t> {
-    Unread,
+    /// It is none, or none that this chain judges.
+    None,
+    Unread(Hashed<'t>),
     Faulty(Code),
     /// With the index of the provider that owns it, if any.
     Read(Box<Presented<'t>>, Option<usize>),
@@ -125,11 +128,11 @@ impl<'j> Judge<'j> {
         let answer = match &inputs.credential {
             Err(code) => return Ok(self.deny(inputs, *code, Known::default())),
             Ok(Credential::None | Credential::OtherScheme) if inputs.has_assertion() => {
-                self.chain(None, inputs, &mut known)
+                self.chain(None, None, inputs, &mut known)
             }
             // Nobody passes a signed request on, so what stands first in the chain decides.
             Ok(Credential::Signed(_)) if inputs.has_assertion() && self.asks_iap_first() => {
-                self.chain(None, inputs, &mut known)
+                self.chain(None, None, inputs, &mut known)
             }
             Ok(Credential::None) if policy.required => {
                 return Ok(self.deny(inputs, Code::MissingToken, Known::default()));
@@ -148,11 +151,15 @@ impl<'j> Judge<'j> {
                     return Err(Wait::Body(proof, provider));
                 }
             },
-            Ok(Credential::Bearer(token)) => match self.seen_before(token, inputs, &mut known) {
-                Some(answer) => answer,
-                None => self.chain(Some(token), inputs, &mut known),
-            },
-            Ok(Credential::ApiKey(key, _)) => self.chain(Some(key), inputs, &mut known),
+            Ok(Credential::Bearer(token)) => {
+                let is_jwt = self.live.chain.judges_jwts && inputs.is_jwt();
+                let jwt = is_jwt.then(|| self.stores.tokens.hashed(token));
+                match jwt.and_then(|jwt| self.seen_before(jwt, inputs, &mut known)) {
+                    Some(answer) => answer,
+                    None => self.chain(Some(token), jwt, inputs, &mut known),
+                }
+            }
+            Ok(Credential::ApiKey(key, _)) => self.chain(Some(key), None, inputs, &mut known),
         };
         self.conclude(inputs, answer, known)
     }
@@ -281,10 +288,16 @@ impl<'j> Judge<'j> {
     }
 
     /// Asks the providers in turn until one says anything but "not for me". Each looks at its own kind of credential.
-    fn chain(&mut self, token: Option<&str>, inputs: &Inputs<'_>, known: &mut Known<'j>) -> Answer {
+    fn chain(
+        &mut self,
+        token: Option<&str>,
+        jwt: Option<Hashed<'_>>,
+        inputs: &Inputs<'_>,
+        known: &mut Known<'j>,
+    ) -> Answer {
         let live = self.live;
         let is_key = matches!(inputs.credential, Ok(Credential::ApiKey(..)));
-        let mut jwt = Jwt::Unread;
+        let mut jwt = jwt.map_or(Jwt::None, Jwt::Unread);
         for (i, provider) in live.policy.providers.iter().enumerate() {
             let (answer, whose) = match (&provider.kind, token) {
                 (ProviderKind::GcpIap(_), _) => {
@@ -308,9 +321,9 @@ impl<'j> Judge<'j> {
                     ProviderKind::Oidc(_)
                     | ProviderKind::AzureAd(_)
                     | ProviderKind::GithubActions(_),
-                    Some(token),
+                    Some(_),
                 ) if inputs.is_jwt() => {
-                    if matches!(jwt, Jwt::Unread) {
+                    if let Jwt::Unread(token) = jwt {
                         jwt = self.read(token, known);
                     }
                     match jwt {
@@ -318,8 +331,8 @@ impl<'j> Judge<'j> {
                         Jwt::Faulty(code) => (Answer::Refused(code), None),
                         Jwt::Read(presented, owner) if owner == Some(i) => {
                             // Moved out: whatever the owner says, nobody else is asked.
-                            jwt = Jwt::Unread;
-                            let answer = self.jwt(provider, i, token, *presented, known);
+                            jwt = Jwt::Unread(presented.hashed());
+                            let answer = self.jwt(provider, i, *presented, known);
                             (answer, Some(provider))
                         }
                         other => {
@@ -329,8 +342,7 @@ impl<'j> Judge<'j> {
                     }
                 }
                 (ProviderKind::HttpVerifier(policy), Some(token)) => {
-                    if self.live.chain.judges_jwts && inputs.is_jwt() && matches!(jwt, Jwt::Unread)
-                    {
+                    if let Jwt::Unread(token) = jwt {
                         jwt = self.read(token, known);
                     }
                     match &jwt {

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use foldhash::quality::FixedState;
 use sha2::{Digest, Sha256};
 
 use crate::callout::{Callout, CalloutReply};
-use crate::generations::{Bounds, Generations};
+use crate::generations::{Bounds, Generations, Kept};
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::provider::aws::CallerIdentity;
@@ -173,6 +174,9 @@ pub enum NotAsked {
 
 #[derive(Clone, Debug)]
 struct Remembered {
+    id: LookupId,
+    /// Of the id.
+    hash: u64,
     outcome: Outcome,
     at: UnixTime,
     /// Not given to others any longer, and asked again, from then on.
@@ -186,7 +190,15 @@ enum Outcome {
     Failed(u32),
 }
 
-impl Remembered {
+impl Kept for Remembered {
+    fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+
     fn weight(&self) -> usize {
         match &self.outcome {
             Outcome::Found(finding) => finding.weight(),
@@ -240,7 +252,8 @@ pub(crate) struct Due {
 /// The questions and answers of one VM.
 #[derive(Debug)]
 pub struct Lookups {
-    remembered: Generations<LookupId, Remembered>,
+    hasher: FixedState,
+    remembered: Generations<Remembered>,
     pending: BTreeMap<LookupId, Pending>,
     due: VecDeque<LookupId>,
     breakers: BTreeMap<[u8; 32], Breaker>,
@@ -250,7 +263,8 @@ pub struct Lookups {
 impl Lookups {
     pub(crate) fn new(hasher: &FixedState) -> Self {
         Self {
-            remembered: Generations::new(hasher),
+            hasher: hasher.clone(),
+            remembered: Generations::new(),
             pending: BTreeMap::new(),
             due: VecDeque::new(),
             breakers: BTreeMap::new(),
@@ -270,8 +284,10 @@ impl Lookups {
         if self.pending.contains_key(id) {
             return Known::Pending;
         }
-        let remembered = self.remembered.get(id, Remembered::weight, bounds(limits));
-        let Some(Remembered { outcome, at, until }) = remembered else {
+        let Some(Remembered {
+            outcome, at, until, ..
+        }) = self.remembered(id, limits)
+        else {
             return Known::Nothing;
         };
         // An answer from the future is from before the clock was set back, and is good for nobody knows how long.
@@ -282,6 +298,12 @@ impl Lookups {
             Outcome::Found(finding) => Known::Found(finding),
             Outcome::Failed(_) => Known::Failed(until),
         }
+    }
+
+    fn remembered(&mut self, id: &LookupId, limits: &Limits) -> Option<Remembered> {
+        let hash = self.hasher.hash_one(id);
+        self.remembered
+            .get(hash, |known| known.id == *id, bounds(limits))
     }
 
     /// Whether a question is open.
@@ -323,8 +345,7 @@ impl Lookups {
             }
             breaker.probing = true;
         }
-        let remembered = self.remembered.get(&id, Remembered::weight, bounds(limits));
-        let failures = match remembered.map(|r| r.outcome) {
+        let failures = match self.remembered(&id, limits).map(|r| r.outcome) {
             Some(Outcome::Failed(failures)) => failures,
             _ => 0,
         };
@@ -518,13 +539,13 @@ impl Lookups {
             self.breakers.remove(&scope);
         }
         let remembered = Remembered {
+            id: *id,
+            hash: self.hasher.hash_one(id),
             outcome,
             at: now,
             until,
         };
-        let weight = remembered.weight();
-        self.remembered
-            .insert(*id, remembered, weight, bounds(limits));
+        self.remembered.insert(remembered, bounds(limits));
     }
 
     /// A host that never calls back must not keep a question open for good.
@@ -540,14 +561,9 @@ impl Lookups {
         }
     }
 
-    /// How many answers are remembered.
-    pub fn len(&self) -> usize {
-        self.remembered.len()
-    }
-
-    /// Whether none is.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    /// How many answers are remembered; `None` where nothing was ever asked.
+    pub fn entries(&self) -> Option<usize> {
+        (self.last_serial > 0).then(|| self.remembered.len())
     }
 
     /// How many questions are open.

@@ -12,6 +12,8 @@ use std::time::Duration;
 pub struct UnixTime(u64);
 
 impl UnixTime {
+    /// The epoch, before which there is none.
+    pub const MIN: Self = Self(0);
     /// The end of time as far as this program is concerned.
     pub const MAX: Self = Self(u64::MAX);
 

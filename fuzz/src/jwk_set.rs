@@ -29,7 +29,7 @@ pub fn run(data: &[u8]) {
     for ((key, same), entry) in set.keys().iter().zip(again.keys()).zip(used) {
         assert_eq!(key.thumbprint(), same.thumbprint());
         assert_eq!(key.thumbprint().to_string(), thumbprint(entry));
-        assert!(set.contains(&key.thumbprint()));
+        assert!(set.contains(key.thumbprint()));
         assert_eq!(key.kid(), entry.get("kid").and_then(Value::as_str));
         assert!(key.kid().is_none_or(|kid| kid.len() <= limits.kid_bytes));
         assert!(!key.public_key().spki_der().is_empty());

@@ -28,7 +28,7 @@ pub fn host_of(text: &[u8]) -> Option<Host> {
     struct Said {
         host: String,
     }
-    let said: Said = serde_json::from_slice(text).ok()?;
+    let said: Said = serde_json::from_str(std::str::from_utf8(text).ok()?).ok()?;
     Host::ALL
         .into_iter()
         .find(|host| host.as_str() == said.host)

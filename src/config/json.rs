@@ -11,10 +11,18 @@ use serde_json::{Map, Number, Value};
 
 use super::error::Problem;
 use super::read::{Errors, Path, Read, wrong_type};
+use crate::jose::json::utf8;
 
 /// Parses one JSON document; duplicate keys go to `errors`, and the first of them stays.
 pub(super) fn parse(text: &[u8], errors: &mut Errors) -> Option<Value> {
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let document = match utf8(text) {
+        Ok(document) => document,
+        Err((line, column)) => {
+            errors.push(&Path::ROOT, Problem::NotJson { line, column });
+            return None;
+        }
+    };
+    let mut deserializer = serde_json::Deserializer::from_str(document);
     let seed = Strict {
         path: Path::ROOT,
         errors: &mut *errors,
@@ -51,8 +59,7 @@ pub(super) fn each<T: Read>(
     take: &mut dyn FnMut(Value, &Path<'_>, &mut Errors) -> bool,
 ) -> bool {
     let before = errors.len();
-    // From a slice, as `parse` does: the same code again, and not another copy of all of it in the module.
-    let mut deserializer = serde_json::Deserializer::from_slice(text.as_bytes());
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     if !text.trim_start().starts_with('[') {
         let seed = Strict { path: *at, errors };
         match seed.deserialize(&mut deserializer) {

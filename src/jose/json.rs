@@ -48,7 +48,7 @@ pub enum JsonError {
 /// [`JsonError`]; a depth over 120 counts as a limit of 120, serde_json's own.
 pub fn parse_strict(text: &[u8], max_depth: usize) -> Result<Value, JsonError> {
     let context = Context::new(max_depth);
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    let mut deserializer = serde_json::Deserializer::from_str(strict_utf8(text)?);
     let value = StrictValue::new(&context)
         .deserialize(&mut deserializer)
         .map_err(|error| context.explain(&error))?;
@@ -56,6 +56,22 @@ pub fn parse_strict(text: &[u8], max_depth: usize) -> Result<Value, JsonError> {
         .end()
         .map_err(|error| context.explain(&error))?;
     Ok(value)
+}
+
+/// The text, if it is UTF-8: to look at it as a whole takes less than to look at each string of it. `Err` is the line and the column
+/// of the first octet that is not.
+pub(crate) fn utf8(text: &[u8]) -> Result<&str, (usize, usize)> {
+    std::str::from_utf8(text).map_err(|error| {
+        let sound = text.get(..error.valid_up_to()).unwrap_or_default();
+        let last_line = sound.rsplit(|octet| *octet == b'\n').next();
+        let line = sound.iter().filter(|octet| **octet == b'\n').count() + 1;
+        (line, last_line.map_or(0, <[u8]>::len) + 1)
+    })
+}
+
+/// As [`utf8`], for what is read strictly.
+pub(super) fn strict_utf8(text: &[u8]) -> Result<&str, JsonError> {
+    utf8(text).map_err(|(line, column)| JsonError::Syntax { line, column })
 }
 
 /// What one parse shares between its levels: the limit, and which of our own
@@ -365,5 +381,9 @@ mod tests {
             Err(JsonError::DuplicateMember { line: 2, column: 3 })
         );
         assert_eq!(parse("{\"a\""), Err(JsonError::UnexpectedEnd));
+        assert_eq!(
+            parse_strict(b"{\"a\":1,\n\"b\":\"\xff\"}", 4),
+            Err(JsonError::Syntax { line: 2, column: 6 })
+        );
     }
 }

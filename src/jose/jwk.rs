@@ -207,8 +207,8 @@ impl Jwk {
 
     /// The name of the key itself, whatever it is called in a set.
     #[must_use]
-    pub const fn thumbprint(&self) -> Thumbprint {
-        self.thumbprint
+    pub const fn thumbprint(&self) -> &Thumbprint {
+        &self.thumbprint
     }
 
     /// The key.

@@ -142,7 +142,7 @@ impl KeySet {
     /// with one that is not must be forgotten.
     #[must_use]
     pub fn contains(&self, thumbprint: &Thumbprint) -> bool {
-        self.keys.iter().any(|key| key.thumbprint() == *thumbprint)
+        self.keys.iter().any(|key| key.thumbprint() == thumbprint)
     }
 
     /// The one key for a token with this `kid` and `alg`. No key is ever tried
@@ -258,8 +258,8 @@ mod tests {
                 },
             ]
         );
-        assert!(keys.contains(&keys.keys()[0].thumbprint()));
-        assert!(!keys.contains(&set(&[p256()]).keys()[0].thumbprint()));
+        assert!(keys.contains(keys.keys()[0].thumbprint()));
+        assert!(!keys.contains(set(&[p256()]).keys()[0].thumbprint()));
     }
 
     #[test]

@@ -4,14 +4,12 @@
 //! verify; [`UntrustedJws::verify`] consumes it and gives a [`VerifiedJws`],
 //! which cannot be had in any other way.
 
-use std::borrow::Cow;
-
-use serde::de::DeserializeSeed;
-use serde_json::Value;
+use std::rc::Rc;
 
 use super::algorithm::{Algorithm, UnsupportedAlgorithm};
 use super::base64url::{self, Base64UrlError};
-use super::json::{Context, JsonError, Refused, StrictObject};
+use super::header::{JwsHeader, KnownHeaders, ReadHeader};
+use super::json::JsonError;
 use super::jwk::JwkError;
 use super::jwks::KeySet;
 use super::limits::JoseLimits;
@@ -21,25 +19,16 @@ use super::verify::SignatureVerifier;
 
 /// A token that was taken apart and nothing else.
 pub struct UntrustedJws<'a> {
-    header: JwsHeader,
+    header: Rc<ReadHeader>,
     payload: Vec<u8>,
     signature: Vec<u8>,
     signing_input: &'a [u8],
 }
 
-/// What we read of a JOSE header. Key material and key locations in it (`jwk`,
-/// `jku`, `x5c`, `x5u`, `x5t`) are not: whoever wrote the token wrote those too.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JwsHeader {
-    algorithm: Algorithm,
-    kid: Option<String>,
-    typ: Option<String>,
-}
-
 /// A token whose signature was made by a key of the set it was verified with.
 #[derive(Clone)]
 pub struct VerifiedJws {
-    header: JwsHeader,
+    header: Rc<ReadHeader>,
     payload: Vec<u8>,
     thumbprint: Thumbprint,
     key_issuer: Option<String>,
@@ -168,6 +157,19 @@ impl<'a> UntrustedJws<'a> {
     /// [`JwsError`], the first reason to refuse it. Lengths are checked before
     /// anything is decoded, the header before the payload is looked at.
     pub fn parse(token: &'a [u8], limits: &JoseLimits) -> Result<Self, JwsError> {
+        Self::parse_knowing(token, limits, &mut KnownHeaders::default())
+    }
+
+    /// As [`Self::parse`]; a header that is known is not read again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::parse`].
+    pub fn parse_knowing(
+        token: &'a [u8],
+        limits: &JoseLimits,
+        known: &mut KnownHeaders,
+    ) -> Result<Self, JwsError> {
         // RFC 7515 section 5.2. Step 1: three parts.
         if token.len() > limits.token_bytes {
             return Err(JwsError::TooLong {
@@ -201,7 +203,10 @@ impl<'a> UntrustedJws<'a> {
             return Err(JwsError::NotSigned);
         }
         // Steps 2 to 5: the header.
-        let header = JwsHeader::parse(&decode(Part::Header, header)?, limits)?;
+        let header = match known.find(header, limits) {
+            Some(known) => known,
+            None => Rc::new(ReadHeader::read(header, limits)?),
+        };
         // Steps 6 and 7.
         let payload = decode(Part::Payload, payload)?;
         let signature = decode(Part::Signature, signature)?;
@@ -215,20 +220,26 @@ impl<'a> UntrustedJws<'a> {
 
     /// The header.
     #[must_use]
-    pub const fn header(&self) -> &JwsHeader {
+    pub fn header(&self) -> &JwsHeader {
+        self.header.header()
+    }
+
+    /// The header with the text that it was read from, for [`KnownHeaders::keep`].
+    #[must_use]
+    pub const fn read_header(&self) -> &Rc<ReadHeader> {
         &self.header
     }
 
     /// The `kid`.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
-        self.header.kid()
+        self.header().kid()
     }
 
     /// The `alg`.
     #[must_use]
-    pub const fn algorithm(&self) -> Algorithm {
-        self.header.algorithm
+    pub fn algorithm(&self) -> Algorithm {
+        self.header().algorithm()
     }
 
     /// The payload, by whomever: good for finding out whose token this claims
@@ -263,11 +274,11 @@ impl<'a> UntrustedJws<'a> {
         keys: &KeySet,
         verifier: &dyn SignatureVerifier,
     ) -> Result<VerifiedJws, VerifyError> {
-        let jwk = keys.select(self.header.kid(), self.header.algorithm)?;
+        let jwk = keys.select(self.kid(), self.algorithm())?;
         // RFC 7515 section 5.2 step 8.
         verifier
             .verify(
-                self.header.algorithm,
+                self.algorithm(),
                 jwk.public_key(),
                 self.signing_input,
                 &self.signature,
@@ -276,7 +287,7 @@ impl<'a> UntrustedJws<'a> {
         Ok(VerifiedJws {
             header: self.header,
             payload: self.payload,
-            thumbprint: jwk.thumbprint(),
+            thumbprint: jwk.thumbprint().clone(),
             key_issuer: jwk.issuer().map(str::to_owned),
         })
     }
@@ -285,8 +296,8 @@ impl<'a> UntrustedJws<'a> {
 impl VerifiedJws {
     /// The header.
     #[must_use]
-    pub const fn header(&self) -> &JwsHeader {
-        &self.header
+    pub fn header(&self) -> &JwsHeader {
+        self.header.header()
     }
 
     /// The payload, signed by the key.
@@ -304,69 +315,19 @@ impl VerifiedJws {
     /// The `kid` that the token named.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
-        self.header.kid()
+        self.header().kid()
     }
 
     /// The key that the signature was verified with.
     #[must_use]
-    pub const fn thumbprint(&self) -> Thumbprint {
-        self.thumbprint
+    pub const fn thumbprint(&self) -> &Thumbprint {
+        &self.thumbprint
     }
 
     /// The `issuer` member of that key, see [`super::Jwk::issuer`].
     #[must_use]
     pub fn key_issuer(&self) -> Option<&str> {
         self.key_issuer.as_deref()
-    }
-}
-
-impl JwsHeader {
-    /// The `alg`.
-    #[must_use]
-    pub const fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    /// The `kid`.
-    #[must_use]
-    pub fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
-    }
-
-    /// The `typ`, as it stands: `JWT`, `at+jwt`, anything.
-    #[must_use]
-    pub fn typ(&self) -> Option<&str> {
-        self.typ.as_deref()
-    }
-
-    fn parse(text: &[u8], limits: &JoseLimits) -> Result<Self, JwsError> {
-        let mut members = HeaderMembers::default();
-        let mut refused = None;
-        let context = Context::new(limits.json_depth);
-        let mut deserializer = serde_json::Deserializer::from_slice(text);
-        let object = StrictObject {
-            context: &context,
-            each: |name, value| {
-                if members.count >= limits.header_members {
-                    refused = Some(JwsError::TooManyMembers {
-                        limit: limits.header_members,
-                    });
-                    return Err(Refused::Otherwise);
-                }
-                members.add(name, value)
-            },
-        };
-        if let Err(error) = object.deserialize(&mut deserializer) {
-            return Err(match (refused, context.explain(&error)) {
-                (Some(refused), _) => refused,
-                (None, JsonError::Syntax { .. }) if error.is_data() => JwsError::HeaderNotAnObject,
-                (None, error) => JwsError::HeaderJson(error),
-            });
-        }
-        deserializer
-            .end()
-            .map_err(|error| JwsError::HeaderJson(context.explain(&error)))?;
-        members.check(limits)
     }
 }
 
@@ -382,88 +343,8 @@ fn parts(token: &[u8], first: usize, second: usize) -> Option<[&[u8]; 4]> {
     ])
 }
 
-fn decode(part: Part, text: &[u8]) -> Result<Vec<u8>, JwsError> {
+pub(super) fn decode(part: Part, text: &[u8]) -> Result<Vec<u8>, JwsError> {
     base64url::decode(text).map_err(|error| JwsError::Base64 { part, error })
-}
-
-/// The members of a header as they come, those we know apart.
-#[derive(Default)]
-struct HeaderMembers<'h> {
-    count: usize,
-    alg: Option<Value>,
-    kid: Option<Value>,
-    typ: Option<Value>,
-    cty: Option<Value>,
-    others: Vec<Cow<'h, str>>,
-    crit: bool,
-    b64: bool,
-    enc: bool,
-}
-
-impl<'h> HeaderMembers<'h> {
-    fn add(&mut self, name: Cow<'h, str>, value: Value) -> Result<(), Refused> {
-        self.count += 1;
-        let place = match &*name {
-            "alg" => &mut self.alg,
-            "kid" => &mut self.kid,
-            "typ" => &mut self.typ,
-            "cty" => &mut self.cty,
-            other => {
-                self.crit |= other == "crit";
-                self.b64 |= other == "b64";
-                self.enc |= other == "enc";
-                if self.others.contains(&name) {
-                    return Err(Refused::Duplicate);
-                }
-                self.others.push(name);
-                return Ok(());
-            }
-        };
-        match place.replace(value) {
-            None => Ok(()),
-            Some(_) => Err(Refused::Duplicate),
-        }
-    }
-
-    fn check(self, limits: &JoseLimits) -> Result<JwsHeader, JwsError> {
-        if self.enc {
-            return Err(JwsError::Encrypted);
-        }
-        if self.crit {
-            return Err(JwsError::Critical);
-        }
-        if self.b64 {
-            return Err(JwsError::UnencodedPayload);
-        }
-        let algorithm = string("alg", self.alg)?.ok_or(JwsError::MissingAlgorithm)?;
-        let algorithm = Algorithm::from_name(&algorithm).map_err(JwsError::UnsupportedAlgorithm)?;
-        let kid = string("kid", self.kid)?;
-        if let Some(bytes) = kid
-            .as_ref()
-            .map(String::len)
-            .filter(|bytes| *bytes > limits.kid_bytes)
-        {
-            return Err(JwsError::KidTooLong {
-                bytes,
-                limit: limits.kid_bytes,
-            });
-        }
-        let typ = string("typ", self.typ)?;
-        string("cty", self.cty)?;
-        Ok(JwsHeader {
-            algorithm,
-            kid,
-            typ,
-        })
-    }
-}
-
-fn string(member: &'static str, value: Option<Value>) -> Result<Option<String>, JwsError> {
-    match value {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(JwsError::MemberType { member }),
-    }
 }
 
 #[cfg(test)]

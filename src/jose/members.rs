@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeSeed;
 use serde_json::Value;
 
-use super::json::{Context, JsonError, Refused, StrictObject, parse_strict};
+use super::json::{Context, JsonError, Refused, StrictObject, parse_strict, strict_utf8};
 
 /// Names among which a second one is looked for by comparing all. Tokens have about a dozen; more are sorted.
 const FEW: usize = 32;
@@ -27,18 +27,24 @@ impl Members {
             return parse_strict(text, max_depth).map(|_| None);
         }
         let context = Context::new(max_depth);
-        let mut deserializer = serde_json::Deserializer::from_slice(text);
         let mut members: Vec<(Box<str>, Value)> = Vec::with_capacity(16);
+        let mut marks = 0_u64;
         let object = StrictObject {
             context: &context,
             each: |name: Cow<'_, str>, value| {
-                if members.len() < FEW && members.iter().any(|(other, _)| **other == *name) {
+                let mark = mark(&name);
+                if marks & mark != 0
+                    && members.len() < FEW
+                    && members.iter().any(|(other, _)| **other == *name)
+                {
                     return Err(Refused::Duplicate);
                 }
+                marks |= mark;
                 members.push((name.into(), value));
                 Ok(())
             },
         };
+        let mut deserializer = serde_json::Deserializer::from_str(strict_utf8(text)?);
         object
             .deserialize(&mut deserializer)
             .and_then(|()| deserializer.end())
@@ -50,11 +56,29 @@ impl Members {
         Ok(Some(Self(members)))
     }
 
+    /// Each name and its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (&**name, value))
+    }
+
+    /// The value at a place in [`Self::iter`].
+    pub fn at(&self, place: usize) -> Option<&Value> {
+        self.0.get(place).map(|(_, value)| value)
+    }
+
     /// The member of that name.
     pub fn get(&self, name: &str) -> Option<&Value> {
         let found = self.0.iter().find(|(other, _)| **other == *name);
         found.map(|(_, value)| value)
     }
+}
+
+/// One bit of 64, by length and ends: names that differ in it are not the same, and most that are not the same do.
+fn mark(name: &str) -> u64 {
+    let end = |octet: Option<&u8>| usize::from(octet.copied().unwrap_or_default());
+    let octets = name.as_bytes();
+    let sum = octets.len() * 5 + end(octets.first()) + 3 * end(octets.last());
+    1 << (sum % 64)
 }
 
 fn has_a_name_twice(members: &[(Box<str>, Value)]) -> bool {

@@ -8,6 +8,7 @@
 pub mod algorithm;
 #[cfg(test)]
 pub(crate) mod fixtures;
+pub mod header;
 pub mod json;
 pub mod jwk;
 pub mod jwks;
@@ -20,12 +21,11 @@ pub mod thumbprint;
 pub mod verify;
 
 pub use self::algorithm::{Algorithm, Hash, UnsupportedAlgorithm};
+pub use self::header::{JwsHeader, KnownHeaders, ReadHeader};
 pub use self::json::{JsonError, parse_strict};
 pub use self::jwk::{Jwk, JwkError, KeyUse, Member};
 pub use self::jwks::{KeySet, KeySetError, SkippedKey};
-pub use self::jws::{
-    JwsError, JwsHeader, KeyMismatch, Part, UntrustedJws, VerifiedJws, VerifyError,
-};
+pub use self::jws::{JwsError, KeyMismatch, Part, UntrustedJws, VerifiedJws, VerifyError};
 pub use self::limits::JoseLimits;
 pub use self::members::Members;
 pub use self::public_key::{Curve, KeyType, PublicKey, PublicKeyError};

@@ -1,6 +1,7 @@
 //! The name of a public key: its JWK thumbprint (RFC 7638) with SHA-256.
 
 use std::fmt;
+use std::rc::Rc;
 
 use sha2::{Digest, Sha256};
 
@@ -9,8 +10,10 @@ use super::base64url;
 /// SHA-256 over the required members of a JWK in their one canonical form. Two
 /// keys have the same thumbprint exactly if they are the same public key,
 /// whatever `kid`, `alg` or `use` they are published with.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Thumbprint([u8; 32]);
+///
+/// Counted references: every token that was verified with a key holds that key's.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Thumbprint(Rc<[u8; 32]>);
 
 impl Thumbprint {
     /// Of `(name, value)` pairs that are already in lexicographic order and need
@@ -25,12 +28,12 @@ impl Thumbprint {
             hash.update("\"");
         }
         hash.update("}");
-        Self(hash.finalize().into())
+        Self(Rc::new(hash.finalize().into()))
     }
 
     /// The digest.
     #[must_use]
-    pub const fn as_bytes(&self) -> &[u8; 32] {
+    pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }
@@ -38,7 +41,7 @@ impl Thumbprint {
 /// Base64url, as RFC 7638 writes it.
 impl fmt::Display for Thumbprint {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&base64url::encode(&self.0))
+        formatter.write_str(&base64url::encode(&*self.0))
     }
 }
 

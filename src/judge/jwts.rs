@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use super::{Inputs, Judge, Jwt, Known};
+use crate::audit::AuditClaims;
 use crate::claims::Claims;
 use crate::credential::TokenKind;
-use crate::identity::Identity;
+use crate::identity::{Identity, Refused};
 use crate::jose::jwks::KeySet;
 use crate::keys::source::{Keys, UnknownKid};
 use crate::lookup::Finding;
@@ -13,19 +14,22 @@ use crate::metrics::Cache;
 use crate::policy::{GraphPolicy, KeyOrigin, Policy, Provider, ProviderKind};
 use crate::provider::azure::graph::GroupsMissing;
 use crate::provider::jwt::{
-    Issuer, JwtRules, NoProof, Ownership, Presented, claims_of_unsupported,
+    Issuer, JwtRules, NoProof, Ownership, Presented, Proven, claims_of_unsupported,
 };
+use crate::provider::validity::Validity;
 use crate::provider::{Answer, Awaited};
 use crate::reason::Code;
-use crate::standing::Standing;
+use crate::standing::{Grounds, Refusal, Standing, Verdict};
+use crate::time::UnixTime;
+use crate::tokens::{FailedToken, Hashed};
 
 impl<'j> Judge<'j> {
-    pub(super) fn read<'t>(&mut self, token: &'t str, known: &mut Known<'j>) -> Jwt<'t> {
+    pub(super) fn read<'t>(&mut self, token: Hashed<'t>, known: &mut Known<'j>) -> Jwt<'t> {
         let policy = &self.live.policy;
         match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
             Err(Code::UnsupportedAlgorithm)
                 if self.live.chain.asks_verifier
-                    && claims_of_unsupported(token, &policy.limits)
+                    && claims_of_unsupported(token.text(), &policy.limits)
                         .is_some_and(|claims| owner(policy, &claims).is_none()) =>
             {
                 Jwt::Foreign
@@ -42,40 +46,69 @@ impl<'j> Judge<'j> {
         }
     }
 
-    /// The short way for a bearer token that was let in before: by the same policy, under the same keys, and its time has not run
-    /// out. Whatever has changed, the chain judges it anew. An assertion may concern a provider that stands before, so then as well.
+    /// The short way for a bearer token that was judged before: by the same policy, under the same keys, and at a time of which
+    /// the same is to be said. Whatever has changed, the chain judges it anew. An assertion may concern a provider that stands
+    /// before, so then as well.
     pub(super) fn seen_before(
         &mut self,
-        token: &str,
+        token: Hashed<'_>,
         inputs: &Inputs<'_>,
         known: &mut Known<'j>,
     ) -> Option<Answer> {
-        if !self.live.chain.judges_jwts || inputs.has_assertion() || self.verdicts.is_some() {
+        if inputs.has_assertion() {
             return None;
         }
         // An assertion is none as a bearer token, however good it is in its own header.
-        let (standing, provider) = self.standing(token, |k| k.bearer_rules().is_some())?;
-        known.provider = Some(provider);
-        Some(stand(&standing, known))
+        let before = self.before(token, |k| k.bearer_rules().is_some())?;
+        known.provider = self.live.policy.providers.get(before.provider);
+        Some(before.tell(known))
     }
 
-    /// What this policy made of a token under the keys in force, if its time has not run out and a provider of this kind did.
-    fn standing(
+    /// What a provider of this kind said of a token, if it would say so again.
+    fn before(
         &mut self,
-        token: &str,
+        token: Hashed<'_>,
         is_kind: impl Fn(&ProviderKind) -> bool,
-    ) -> Option<(Rc<Standing>, &'j Provider)> {
-        let policy = &self.live.policy;
-        let seen = self.stores.tokens.verified(token, &policy.limits)?;
-        let standing = seen.standing.under(self.live.serial)?;
-        let provider = policy.providers.get(standing.provider)?;
+    ) -> Option<Before> {
+        // Whoever wants to know how the chain comes to its answer wants to see it asked.
+        if self.verdicts.is_some() {
+            return None;
+        }
+        let (live, now) = (self.live, self.now);
+        let limits = &live.policy.limits;
+        let before = match self.stores.tokens.verified(token, limits) {
+            Some(token) => {
+                let standing = token.standing.under(live.serial)?;
+                self.are_as_they_were(&standing.grounds, is_kind)
+                    .then(|| Before::of(&standing, now))?
+            }
+            None => {
+                let failed = self.stores.tokens.failed(token, now, limits)?;
+                self.are_as_they_were(&failed.grounds, is_kind)
+                    .then(|| Some(Before::of_forged(&failed)))?
+            }
+        }?;
+        // What a refused token says of itself, where that is wanted, is in the token alone.
+        let is_told_all =
+            matches!(before.answer, Answer::Verified(_)) || !live.policy.audit.unproven_subject;
+        is_told_all.then_some(before)
+    }
+
+    /// Whether this policy judged, by a provider of this kind and under the keys that are in force now.
+    fn are_as_they_were(
+        &mut self,
+        grounds: &Grounds,
+        is_kind: impl Fn(&ProviderKind) -> bool,
+    ) -> bool {
+        let live = self.live;
+        let provider = live.policy.providers.get(grounds.provider);
         let rules = provider
-            .kind
-            .jwt_rules()
-            .filter(|_| is_kind(&provider.kind))?;
-        let keys = self.keys(rules, standing.provider).ok()?;
-        let good = standing.is_under(&keys) && standing.validity.check(self.now).is_ok();
-        good.then_some((standing, provider))
+            .filter(|provider| grounds.policy == live.serial && is_kind(&provider.kind))
+            .and_then(|provider| provider.kind.jwt_rules());
+        rules.is_some_and(|rules| {
+            self.keys(rules, grounds.provider)
+                .is_ok_and(|keys| grounds.are_under(&keys))
+        })
     }
 
     /// The keys in force of the provider at that place. `Err` is its answer without them.
@@ -99,58 +132,38 @@ impl<'j> Judge<'j> {
         &mut self,
         provider: &Provider,
         index: usize,
-        token: &str,
         presented: Presented<'_>,
         known: &mut Known<'j>,
     ) -> Answer {
         let Some(rules) = provider.kind.jwt_rules() else {
             return Answer::NotForMe;
         };
-        let limits = &self.live.policy.limits;
         let source = self.live.sources.get(index).copied().flatten();
         let keys = match self.keys(rules, index) {
             Ok(keys) => keys,
             Err(answer) => return answer,
         };
-        match presented.prove(
-            token,
-            &Issuer { rules, keys: &keys },
+        let issuer = Issuer {
+            rules,
+            keys: &keys,
+            policy: self.live.serial,
+            provider: index,
+        };
+        let text = presented.hashed().text();
+        let proof = presented.prove(
+            &issuer,
             &mut self.stores.tokens,
             self.verifier,
-            limits,
+            &self.live.policy.limits,
             self.now,
-        ) {
-            Ok(proven) => {
-                let claims = &proven.claims;
-                known.cache = proven.cache;
-                known.claims = rules.audit_claims(claims);
-                let judged = rules.validity(claims).and_then(|validity| {
-                    validity.check(self.now)?;
-                    Ok((validity, rules.judge(claims)?))
-                });
-                match judged {
-                    Ok((validity, identity)) => match rules.more_groups(claims) {
-                        Some(graph) => self.with_groups(graph, token, claims, identity, known),
-                        None => {
-                            let identity = Rc::new(identity);
-                            proven.token.standing.set(Standing {
-                                policy: self.live.serial,
-                                provider: index,
-                                keys: Rc::downgrade(&keys),
-                                validity,
-                                identity: identity.clone(),
-                                claims: known.claims.clone(),
-                            });
-                            Answer::Verified(identity)
-                        }
-                    },
-                    Err(code) => {
-                        known.refused = rules.refused(claims);
-                        Answer::Refused(code)
-                    }
-                }
-            }
+        );
+        match proof {
+            Ok(proven) => self.proven(&issuer, text, &proven, known),
             Err(NoProof::Refused(code)) => Answer::Refused(code),
+            Err(NoProof::BadSignature(cache)) => {
+                known.cache = cache;
+                Answer::Refused(Code::BadSignature)
+            }
             Err(NoProof::UnknownKid(kid)) => {
                 let Some(id) = source else {
                     return Answer::Refused(Code::UnknownKid);
@@ -159,11 +172,10 @@ impl<'j> Judge<'j> {
                     .waited
                     .filter(|w| w.awaited == Awaited::Keys(id))
                     .map(|w| w.attempts);
-                let verdict = self
-                    .stores
-                    .keys
-                    .get_mut(id)
-                    .map(|s| s.unknown_kid(&kid, waited_since, self.now, limits));
+                let verdict =
+                    self.stores.keys.get_mut(id).map(|s| {
+                        s.unknown_kid(&kid, waited_since, self.now, &self.live.policy.limits)
+                    });
                 match verdict {
                     Some(UnknownKid::Wait) => self.pending(Awaited::Keys(id)),
                     Some(UnknownKid::Unavailable(at)) => {
@@ -173,6 +185,61 @@ impl<'j> Judge<'j> {
                 }
             }
         }
+    }
+
+    /// Judges what a proven token says, and has it remembered.
+    fn proven(
+        &mut self,
+        issuer: &Issuer<'_>,
+        text: &str,
+        proven: &Proven,
+        known: &mut Known<'j>,
+    ) -> Answer {
+        let (rules, claims) = (issuer.rules, &proven.claims);
+        known.cache = proven.cache;
+        known.claims = rules.audit_claims(claims);
+        let (validity, judged, untimely) = match rules.validity(claims) {
+            Ok(validity) => match validity.check(self.now) {
+                Ok(()) => (validity, rules.judge(claims), false),
+                Err(code) => (validity, Err(code), true),
+            },
+            // Without times it is refused at any.
+            Err(code) => (Validity::ALWAYS, Err(code), false),
+        };
+        let (verdict, answer) = match judged {
+            Ok(identity) => match rules.more_groups(claims) {
+                // What others say of it is remembered by itself.
+                Some(graph) => (None, self.with_groups(graph, text, claims, identity, known)),
+                None => {
+                    let identity = Rc::new(identity);
+                    let verdict = Verdict::LetIn(identity.clone());
+                    (Some(verdict), Answer::Verified(identity))
+                }
+            },
+            Err(code) => {
+                known.refused = rules.refused(claims);
+                let refusal = Refusal {
+                    code,
+                    whom: known.refused.clone(),
+                    untimely,
+                };
+                let verdict = Verdict::KeptOut(Box::new(refusal));
+                (Some(verdict), Answer::Refused(code))
+            }
+        };
+        if let Some(verdict) = verdict {
+            proven.token.standing.set(Standing {
+                grounds: issuer.grounds(),
+                validity,
+                verdict,
+                claims: known.claims.clone(),
+            });
+        }
+        if proven.cache == Cache::Miss {
+            let limits = &self.live.policy.limits;
+            self.stores.tokens.remember(&proven.token, limits);
+        }
+        answer
     }
 
     /// Judges the assertion of Google's Identity-Aware Proxy, when there is one. Of several providers of this type the first whose
@@ -192,15 +259,14 @@ impl<'j> Judge<'j> {
                 return Answer::Refused(*code);
             }
         };
+        let token = self.stores.tokens.hashed(token);
         let is_iap = |k: &ProviderKind| matches!(k, ProviderKind::GcpIap(_));
-        if self.verdicts.is_none()
-            && let Some((standing, _)) = self.standing(token, is_iap)
-        {
-            if standing.provider != index {
+        if let Some(before) = self.before(token, is_iap) {
+            if before.provider != index {
                 return Answer::NotForMe;
             }
             known.token_kind = Some(TokenKind::IapJwt);
-            return stand(&standing, known);
+            return before.tell(known);
         }
         let policy = &self.live.policy;
         let presented = match Presented::read(token, &mut self.stores.tokens, &policy.limits) {
@@ -237,7 +303,7 @@ impl<'j> Judge<'j> {
             // There is nobody else whom this header could be for.
             return Answer::Refused(Code::IssuerMismatch);
         }
-        self.jwt(provider, index, token, presented, known)
+        self.jwt(provider, index, presented, known)
     }
 
     /// Adds the groups that a token was too small for. Without them the caller is still who he is: he is let in, and the
@@ -298,9 +364,46 @@ fn owner(policy: &Policy, claims: &Claims) -> Option<usize> {
     owner
 }
 
-/// What a request with a remembered judgement is answered.
-fn stand(standing: &Standing, known: &mut Known<'_>) -> Answer {
-    known.cache = Cache::Hit;
-    known.claims = standing.claims.clone();
-    Answer::Verified(standing.identity.clone())
+/// A judgement that was made before and would be made again.
+struct Before {
+    provider: usize,
+    answer: Answer,
+    cache: Cache,
+    claims: AuditClaims,
+    refused: Refused,
+}
+
+impl Before {
+    /// `None` where another is due by now.
+    fn of(standing: &Standing, now: UnixTime) -> Option<Self> {
+        let (answer, refused) = match &standing.verdict {
+            Verdict::LetIn(identity) => (Answer::Verified(identity.clone()), Refused::default()),
+            Verdict::KeptOut(refusal) => (Answer::Refused(refusal.code), refusal.whom.clone()),
+        };
+        standing.holds(now).then(|| Self {
+            provider: standing.grounds.provider,
+            answer,
+            cache: Cache::Hit,
+            claims: standing.claims.clone(),
+            refused,
+        })
+    }
+
+    fn of_forged(failed: &FailedToken) -> Self {
+        Self {
+            provider: failed.grounds.provider,
+            answer: Answer::Refused(Code::BadSignature),
+            cache: Cache::FailedHit,
+            claims: AuditClaims::default(),
+            refused: Refused::default(),
+        }
+    }
+
+    /// Tells what is known of the caller, and the answer.
+    fn tell(self, known: &mut Known<'_>) -> Answer {
+        known.cache = self.cache;
+        known.claims = self.claims;
+        known.refused = self.refused;
+        self.answer
+    }
 }

@@ -485,7 +485,8 @@ impl KeySource {
 
     /// Takes over what another worker fetched. Anything that is not newer or not good is ignored.
     pub fn adopt(&mut self, document: &[u8], now: UnixTime, limits: &Limits) -> bool {
-        let Ok(shared) = serde_json::from_slice::<Shared>(document) else {
+        let text = std::str::from_utf8(document).ok();
+        let Some(shared) = text.and_then(|text| serde_json::from_str::<Shared>(text).ok()) else {
             return false;
         };
         let at = UnixTime::from_millis(shared.fetched_at).min(now);

@@ -15,9 +15,9 @@ use crate::metrics::Cache;
 use crate::policy::{GraphPolicy, KeyOrigin};
 use crate::provider::validity::Validity;
 use crate::reason::Code;
-use crate::standing::LastStanding;
+use crate::standing::Grounds;
 use crate::time::UnixTime;
-use crate::tokens::{TokenCache, VerifiedToken};
+use crate::tokens::{Hashed, TokenCache, VerifiedToken};
 
 /// What a provider of JWTs adds to what all of them do: keys, signature, and that only one provider judges a token.
 pub(crate) trait JwtRules {
@@ -89,10 +89,19 @@ pub(crate) enum Ownership {
 #[derive(Clone, Copy)]
 pub(crate) struct Issuer<'k> {
     pub rules: &'k dyn JwtRules,
-    pub keys: &'k KeySet,
+    pub keys: &'k Rc<KeySet>,
+    /// As in [`Grounds`].
+    pub policy: u64,
+    /// As in [`Grounds`].
+    pub provider: usize,
 }
 
 impl<'k> Issuer<'k> {
+    /// What a judgement of a token of theirs rests on.
+    pub(crate) fn grounds(&self) -> Grounds {
+        Grounds::new(self.policy, self.provider, self.keys)
+    }
+
     /// The one key that may vouch for a token with this header and these claims.
     fn key(
         &self,
@@ -113,6 +122,7 @@ impl<'k> Issuer<'k> {
 
 /// A JWT as presented: its claims may choose a provider, and nothing else.
 pub struct Presented<'a> {
+    token: Hashed<'a>,
     jws: UntrustedJws<'a>,
     claims: Claims,
     /// Its signature was verified before.
@@ -132,8 +142,10 @@ pub(crate) struct Proven {
 pub enum NoProof {
     /// The key set has no key of that `kid`.
     UnknownKid(String),
-    /// Refused.
+    /// Refused, its signature unread.
     Refused(Code),
+    /// The signature is not that key's. Whether that was known from before.
+    BadSignature(Cache),
 }
 
 impl<'a> Presented<'a> {
@@ -141,14 +153,21 @@ impl<'a> Presented<'a> {
     ///
     /// # Errors
     /// The code for what is wrong with it.
-    pub fn read(token: &'a str, cache: &mut TokenCache, limits: &Limits) -> Result<Self, Code> {
+    pub fn read(token: Hashed<'a>, cache: &mut TokenCache, limits: &Limits) -> Result<Self, Code> {
         let jose = limits.jose();
-        let jws = UntrustedJws::parse(token.as_bytes(), &jose).map_err(|e| code_of(&e))?;
+        let jws = UntrustedJws::parse_knowing(token.text().as_bytes(), &jose, &mut cache.headers)
+            .map_err(|e| code_of(&e))?;
         Ok(Self {
             claims: Claims::read(jws.payload(), jose.json_depth)?,
             seen: cache.verified(token, limits),
+            token,
             jws,
         })
+    }
+
+    /// The token.
+    pub(crate) const fn hashed(&self) -> Hashed<'a> {
+        self.token
     }
 
     /// The claims, unproven: for choosing who looks at the token.
@@ -157,52 +176,54 @@ impl<'a> Presented<'a> {
     }
 
     /// Proves the signature under the key that the issuer's set singles out now. A token seen before is proven by that key being
-    /// the one it was verified with; if another has that `kid` now, the old proof is worth nothing.
+    /// the one it was verified with; if another has that `kid` now, the old proof is worth nothing. Who verified it now
+    /// ([`Cache::Miss`]) is to remember it.
     ///
     /// # Errors
     /// [`NoProof`].
     pub(crate) fn prove(
         self,
-        token: &str,
         issuer: &Issuer<'_>,
         cache: &mut TokenCache,
         verifier: &dyn SignatureVerifier,
         limits: &Limits,
         now: UnixTime,
     ) -> Result<Proven, NoProof> {
-        let Self { jws, claims, seen } = self;
+        let Self {
+            token,
+            jws,
+            claims,
+            seen,
+        } = self;
         let key = issuer.key(jws.kid(), jws.algorithm(), &claims)?;
         let thumbprint = key.thumbprint();
-        if let Some(token) = seen.filter(|seen| seen.thumbprint == thumbprint) {
+        if let Some(token) = seen.filter(|seen| seen.thumbprint == *thumbprint) {
             return Ok(Proven {
                 claims,
                 token,
                 cache: Cache::Hit,
             });
         }
-        if cache.has_failed(token, &thumbprint, now, limits) {
-            return Err(NoProof::Refused(Code::BadSignature));
+        let failed = cache.failed(token, now, limits);
+        if failed.is_some_and(|failed| failed.is_under(thumbprint)) {
+            return Err(NoProof::BadSignature(Cache::FailedHit));
         }
-        let kid = jws.kid().map(str::to_owned);
+        let header = jws.read_header().clone();
         match jws.verify(issuer.keys, verifier) {
             Ok(proof) => {
-                let verified = Rc::new(VerifiedToken {
-                    thumbprint: proof.thumbprint(),
-                    standing: LastStanding::default(),
-                });
-                cache.remember(token, verified.clone(), limits);
+                let verified = VerifiedToken::new(token, &header, proof.thumbprint().clone())
+                    .ok_or(NoProof::Refused(Code::MalformedToken))?;
                 Ok(Proven {
                     claims,
-                    token: verified,
+                    token: Rc::new(verified),
                     cache: Cache::Miss,
                 })
             }
-            Err(e) => {
-                if matches!(e, VerifyError::BadSignature) {
-                    cache.remember_failure(token, thumbprint, now, limits);
-                }
-                Err(no_proof(&e, kid.as_deref()))
+            Err(VerifyError::BadSignature) => {
+                cache.remember_failure(token, thumbprint.clone(), issuer.grounds(), now, limits);
+                Err(NoProof::BadSignature(Cache::Miss))
             }
+            Err(e) => Err(no_proof(&e, header.header().kid())),
         }
     }
 }
@@ -219,7 +240,7 @@ fn no_proof(error: &VerifyError, kid: Option<&str>) -> NoProof {
         VerifyError::UnknownKid => return NoProof::UnknownKid(kid.unwrap_or_default().to_owned()),
         VerifyError::MissingKid => Code::MissingKid,
         VerifyError::AmbiguousKid | VerifyError::KeyMismatch(_) => Code::KeyMismatch,
-        VerifyError::BadSignature => Code::BadSignature,
+        VerifyError::BadSignature => return NoProof::BadSignature(Cache::Miss),
     })
 }
 

@@ -6,38 +6,27 @@ use crate::claims::Claims;
 use crate::reason::Code;
 use crate::time::UnixTime;
 
-/// A stretch of time, and what is wrong with a token outside it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    /// The first moment inside.
-    from: UnixTime,
-    early: Code,
-    /// The first moment not inside any more.
-    until: UnixTime,
-    late: Code,
-}
-
-impl Span {
-    fn check(&self, now: UnixTime) -> Result<(), Code> {
-        if now >= self.until {
-            Err(self.late)
-        } else if now < self.from {
-            Err(self.early)
-        } else {
-            Ok(())
-        }
-    }
-}
-
 /// The time in which a token is good. All that its provider says beside this holds whatever the clock says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
-    life: Span,
-    /// Counted from `iat`, where a provider does.
-    age: Option<Span>,
+    /// The first moment of its life.
+    from: UnixTime,
+    /// The first moment after it.
+    until: UnixTime,
+    /// As counted from `iat`, where a provider does.
+    age_from: UnixTime,
+    age_until: UnixTime,
 }
 
 impl Validity {
+    /// At any time.
+    pub(crate) const ALWAYS: Self = Self {
+        from: UnixTime::MIN,
+        until: UnixTime::MAX,
+        age_from: UnixTime::MIN,
+        age_until: UnixTime::MAX,
+    };
+
     /// Leeway and registered times, as every kind of token has them. RFC 7519 section 4.1.4: `exp` is the first moment that
     /// the token is *not* valid any more; the leeway moves it out.
     ///
@@ -53,15 +42,12 @@ impl Validity {
             None if allow_missing_exp => UnixTime::MAX,
             None => return Err(Code::MissingExpiry),
         };
-        let life = Span {
-            from: claims
-                .not_before()
-                .map_or(UnixTime::default(), |nbf| nbf - skew),
-            early: Code::NotYetValid,
+        let from = claims.not_before().map_or(UnixTime::MIN, |nbf| nbf - skew);
+        Ok(Self {
+            from,
             until,
-            late: Code::Expired,
-        };
-        Ok(Self { life, age: None })
+            ..Self::ALWAYS
+        })
     }
 
     /// And not issued in the future.
@@ -81,18 +67,14 @@ impl Validity {
                 issued - skew,
                 issued + max_age + skew + Duration::from_millis(1),
             ),
-            None => self.aged(UnixTime::default(), UnixTime::default()),
+            None => self.aged(UnixTime::MIN, UnixTime::MIN),
         }
     }
 
-    fn aged(self, from: UnixTime, until: UnixTime) -> Self {
+    const fn aged(self, age_from: UnixTime, age_until: UnixTime) -> Self {
         Self {
-            age: Some(Span {
-                from,
-                early: Code::NotYetValid,
-                until,
-                late: Code::TooOld,
-            }),
+            age_from,
+            age_until,
             ..self
         }
     }
@@ -102,8 +84,13 @@ impl Validity {
     /// # Errors
     /// [`Code::Expired`], [`Code::NotYetValid`], [`Code::TooOld`].
     pub(crate) fn check(&self, now: UnixTime) -> Result<(), Code> {
-        self.life.check(now)?;
-        self.age.map_or(Ok(()), |age| age.check(now))
+        match now {
+            now if now >= self.until => Err(Code::Expired),
+            now if now < self.from => Err(Code::NotYetValid),
+            now if now >= self.age_until => Err(Code::TooOld),
+            now if now < self.age_from => Err(Code::NotYetValid),
+            _ => Ok(()),
+        }
     }
 }
 

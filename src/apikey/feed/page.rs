@@ -16,6 +16,7 @@ use crate::agent::is_agent_name;
 use crate::apikey::KeyId;
 use crate::apikey::record::Record;
 use crate::config::{read_agent, read_record};
+use crate::jose::json::utf8;
 use crate::policy::AgentFacts;
 
 /// What `format` says of a page that this version reads.
@@ -196,8 +197,9 @@ impl Page {
     /// # Errors
     /// [`PageError`]: nothing of such a page may be used.
     pub fn parse(bytes: &[u8]) -> Result<Self, PageError> {
-        let document: Document<'_> = serde_json::from_slice(bytes).map_err(|error| {
-            match serde_json::from_slice::<Kind<'_>>(bytes) {
+        let text = utf8(bytes).map_err(|(line, column)| PageError::Malformed { line, column })?;
+        let document: Document<'_> = serde_json::from_str(text).map_err(|error| {
+            match serde_json::from_str::<Kind<'_>>(text) {
                 Ok(kind) if kind.format != FORMAT => PageError::Format,
                 _ => PageError::Malformed {
                     line: error.line(),
@@ -253,7 +255,7 @@ fn keys(records: &[&RawValue], unreadable: &mut Reasons) -> Result<Vec<KeyChange
         let change = match read_record(text) {
             Ok(record) => KeyChange::Record(record),
             Err(errors) => {
-                let id = serde_json::from_slice::<Whose<'_>>(text.as_bytes())
+                let id = serde_json::from_str::<Whose<'_>>(text)
                     .ok()
                     .and_then(|whose| KeyId::parse(&whose.id))
                     .ok_or(PageError::RecordWithoutId { index })?;

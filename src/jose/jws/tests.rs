@@ -1,4 +1,4 @@
-use serde_json::json;
+use serde_json::{Value, json};
 #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
 use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -24,7 +24,7 @@ fn parse(token: &str) -> Result<UntrustedJws<'_>, JwsError> {
 }
 
 fn refusal(token: &str) -> JwsError {
-    parse(token).map(|jws| jws.header).unwrap_err()
+    parse(token).map(|_| ()).unwrap_err()
 }
 
 fn token(header: &str) -> String {
@@ -32,7 +32,7 @@ fn token(header: &str) -> String {
 }
 
 fn header(header: &str) -> Result<JwsHeader, JwsError> {
-    parse(&token(header)).map(|jws| jws.header)
+    parse(&token(header)).map(|jws| jws.header().clone())
 }
 
 fn keys(keys: &[Value]) -> KeySet {
@@ -119,7 +119,7 @@ fn bounds_every_part_before_decoding_it() {
         signature_bytes: 3,
         ..JoseLimits::DEFAULT
     };
-    let parse = |text: &str| UntrustedJws::parse(text.as_bytes(), &limits).map(|jws| jws.header);
+    let parse = |text: &str| UntrustedJws::parse(text.as_bytes(), &limits).map(|_| ());
     let sound = token(r#"{"alg":"ES256"}"#);
     assert!(parse(&sound).is_ok());
     let too_long = |part, bytes, limit| Err(JwsError::TooLong { part, bytes, limit });
@@ -160,12 +160,8 @@ fn reads_the_header() {
         header(r#" {"typ":"at+jwt","kid":"k\u0031","alg":"ES256","jwk":{"kty":"oct"},"x":[1]} "#)
             .unwrap();
     assert_eq!(
-        read,
-        JwsHeader {
-            algorithm: Algorithm::Es256,
-            kid: Some("k1".to_owned()),
-            typ: Some("at+jwt".to_owned()),
-        }
+        (read.algorithm(), read.kid(), read.typ()),
+        (Algorithm::Es256, Some("k1"), Some("at+jwt"))
     );
     assert_eq!(
         header(r#"{"alg":"Ed25519"}"#).unwrap().algorithm(),
