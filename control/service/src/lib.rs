@@ -17,4 +17,5 @@ pub mod options;
 pub mod page;
 pub mod problem;
 pub mod secret;
+pub mod state;
 pub mod store;

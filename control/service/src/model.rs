@@ -5,6 +5,8 @@ use portcullis_core::config::Span;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::state::{Moments, State};
+
 /// An agent: what keys are good for.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Agent {
@@ -115,43 +117,6 @@ impl std::fmt::Display for RateLimit {
     }
 }
 
-/// Where a key stands, as the filter judges it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Gets its bearer in.
-    Active,
-    /// Will, from `not_before` on.
-    NotYetValid,
-    /// Replaced, and good until `grace_until`.
-    Rotated,
-    /// Past its `expires_at`.
-    Expired,
-    /// Past its `grace_until`.
-    Superseded,
-    /// Revoked.
-    Revoked,
-}
-
-impl State {
-    /// In words.
-    pub const fn words(self) -> &'static str {
-        match self {
-            Self::Active => "active",
-            Self::NotYetValid => "not yet valid",
-            Self::Rotated => "rotated",
-            Self::Expired => "expired",
-            Self::Superseded => "superseded",
-            Self::Revoked => "revoked",
-        }
-    }
-
-    /// Whether it gets somebody in, or will.
-    pub const fn is_live(self) -> bool {
-        matches!(self, Self::Active | Self::NotYetValid | Self::Rotated)
-    }
-}
-
 /// A key, without its secret, which nobody has but whoever made it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Key {
@@ -201,21 +166,15 @@ pub struct Key {
 }
 
 impl Key {
-    /// As the filter judges it (`max_ttl` aside, which is the provider's).
+    /// Where it stands then.
     pub fn state_at(&self, now: i64) -> State {
-        if self.revoked_at.is_some() {
-            State::Revoked
-        } else if self.not_before.is_some_and(|t| now < t) {
-            State::NotYetValid
-        } else if self.expires_at.is_some_and(|t| now >= t) {
-            State::Expired
-        } else {
-            match self.grace_until {
-                Some(until) if now >= until => State::Superseded,
-                Some(_) => State::Rotated,
-                None => State::Active,
-            }
-        }
+        let moments = Moments {
+            revoked: self.revoked_at.is_some(),
+            not_before: self.not_before,
+            expires_at: self.expires_at,
+            grace_until: self.grace_until,
+        };
+        State::at(now, &moments)
     }
 
     /// The record as filters read it: design section 5.

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use self::file::KeyFile;
 use self::publish::Target;
-use self::record::{Expires, Rate, Scope, State};
+use self::record::{Expires, Rate, Scope};
 use crate::output;
 
 /// What to do.
@@ -334,7 +334,7 @@ fn list(args: &ListArgs) -> Done {
     let keys: Vec<&Value> = file
         .keys
         .iter()
-        .filter(|r| !args.active || State::of(r, now).is_active())
+        .filter(|r| !args.active || record::state(r, now).is_live())
         .collect();
     if args.common.json {
         let all: Vec<Value> = keys.iter().map(|r| record::with_state(r, now)).collect();
@@ -361,8 +361,8 @@ fn rotate(args: &RotateArgs) -> Done {
     let mut file = KeyFile::open(&args.common.file)?;
     let now = now()?;
     let old = file.get(&args.id)?.clone();
-    let state = State::of(&old, now);
-    if !state.is_active() {
+    let state = record::state(&old, now);
+    if !state.is_live() {
         let words = format!(
             "this key is {state}, so there is nothing to go on with; make a new one with `portcullis key create`"
         );
@@ -403,7 +403,7 @@ fn prune(args: &PruneArgs) -> Done {
     let before = args.older_than.before(now)?;
     let (gone, kept): (Vec<Value>, Vec<Value>) = std::mem::take(&mut file.keys)
         .into_iter()
-        .partition(|r| State::ended(r, now).is_some_and(|at| at <= before));
+        .partition(|r| record::ended(r, now).is_some_and(|at| at <= before));
     file.keys = kept;
     let ids: Vec<&str> = gone.iter().map(|r| record::text(r, "id")).collect();
     let words = format!("{} forgotten, {} left", ids.len(), file.keys.len());

@@ -1,11 +1,12 @@
 //! Records as they stand in a key file, their states, and how they are shown.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::str::FromStr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use portcullis_core::config::Span;
+use portcullis_service::state::{Moments, State};
 use serde_json::{Map, Value, json};
 
 use super::Failure;
@@ -204,65 +205,26 @@ impl Draft {
     }
 }
 
-/// Where a key stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    Active,
-    NotYetValid,
-    /// Replaced, and still good for a while.
-    Rotated,
-    Expired,
-    Superseded,
-    Revoked,
+/// Where the record's key stands.
+pub fn state(record: &Value, now: u64) -> State {
+    let moments = Moments {
+        revoked: record.get("revoked_at").is_some(),
+        not_before: number(record, "not_before"),
+        expires_at: number(record, "expires_at"),
+        grace_until: number(record, "grace_until"),
+    };
+    State::at(now, &moments)
 }
 
-impl State {
-    /// As the filter judges it (`max_ttl` aside, which is the provider's).
-    pub fn of(record: &Value, now: u64) -> Self {
-        let at = |name| number(record, name);
-        if record.get("revoked_at").is_some() {
-            Self::Revoked
-        } else if at("not_before").is_some_and(|t| now < t) {
-            Self::NotYetValid
-        } else if at("expires_at").is_some_and(|t| now >= t) {
-            Self::Expired
-        } else {
-            match at("grace_until") {
-                Some(until) if now >= until => Self::Superseded,
-                Some(_) => Self::Rotated,
-                None => Self::Active,
-            }
-        }
+/// When it ceased to be good for anything.
+pub fn ended(record: &Value, now: u64) -> Option<u64> {
+    if state(record, now).is_live() {
+        return None;
     }
-
-    /// Whether it gets somebody in, or will.
-    pub const fn is_active(self) -> bool {
-        matches!(self, Self::Active | Self::NotYetValid | Self::Rotated)
-    }
-
-    /// When it ceased to be good for anything.
-    pub fn ended(record: &Value, now: u64) -> Option<u64> {
-        if Self::of(record, now).is_active() {
-            return None;
-        }
-        ["revoked_at", "expires_at", "grace_until"]
-            .iter()
-            .filter_map(|name| number(record, name))
-            .min()
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Active => "active",
-            Self::NotYetValid => "not yet valid",
-            Self::Rotated => "rotated",
-            Self::Expired => "expired",
-            Self::Superseded => "superseded",
-            Self::Revoked => "revoked",
-        })
-    }
+    ["revoked_at", "expires_at", "grace_until"]
+        .iter()
+        .filter_map(|name| number(record, name))
+        .min()
 }
 
 /// A member that is a text; empty when it is not.
@@ -285,7 +247,7 @@ pub fn set(record: &mut Value, name: &str, value: Value) {
 /// The record with its `state`.
 pub fn with_state(record: &Value, now: u64) -> Value {
     let mut out = record.clone();
-    set(&mut out, "state", json!(State::of(record, now).to_string()));
+    set(&mut out, "state", json!(state(record, now).to_string()));
     out
 }
 
@@ -314,7 +276,7 @@ pub fn table(keys: &[&Value], now: u64) -> String {
             let scope = Scope::of(r).map(|s| format!("{}:{}", s.kind, s.name));
             [
                 plain(text(r, "id")),
-                State::of(r, now).to_string(),
+                state(r, now).to_string(),
                 plain(&scope.unwrap_or_default()),
                 date(r, "expires_at"),
                 plain(text(r, "owner")),

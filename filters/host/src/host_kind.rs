@@ -148,7 +148,8 @@ impl HostKind {
     }
 
     /// Whether a request can be resumed from another callback than its own callout's. On nginx such a resume hangs the
-    /// request or crashes the worker, and a pause without a callout of the request's own hangs for ever.
+    /// request or crashes the worker, and a pause without a callout of the request's own hangs for ever. A host that says no lets a request
+    /// go on by itself once its own callout is over; on one that waits to be told it would hang.
     pub const fn resumes_across_contexts(self) -> bool {
         match self {
             Self::Envoy => true,

@@ -8,9 +8,10 @@ use utoipa::ToSchema;
 
 use super::{Answer, Done, Idempotency, MAX_NAME, Manage, plain, remember, replay};
 use crate::access::Principal;
-use crate::model::{Agent, Key, RateLimit, Scope, State};
+use crate::model::{Agent, Key, RateLimit, Scope};
 use crate::problem::{Fault, Problem};
 use crate::secret;
+use crate::state::State;
 use crate::store::Write;
 use crate::store::audit::Act;
 use crate::store::keys::KeyChange;

@@ -3,7 +3,7 @@
 use askama::{Result, Values, filter_fn};
 use jiff::Timestamp;
 
-use crate::model::State;
+use crate::state::State;
 use crate::store::now;
 
 fn written(at: i64, form: &str) -> String {

@@ -355,7 +355,7 @@ pub(super) fn key(row: &AnyRow, now: i64) -> Stored<Key> {
         scope: scope.ok_or(StoreError::Corrupt("key"))?,
         name: text(row, "name")?,
         owner: text(row, "owner")?,
-        state: crate::model::State::Active,
+        state: crate::state::State::Active,
         created_at: int(row, "created_at")?,
         created_by: text(row, "created_by")?,
         not_before: maybe_int(row, "not_before")?,
