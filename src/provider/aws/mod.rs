@@ -17,7 +17,7 @@ use crate::callout::{Callout, CalloutReply};
 use crate::identity::{Identity, Refused};
 use crate::limits::Limits;
 use crate::lookup::{Failure, Finding, Progress, Question};
-use crate::policy::{AwsSigV4Policy, CalloutPolicy, TokenPrefix};
+use crate::policy::{AwsSigV4Policy, CalloutPolicy, TokenPrefix, Url};
 use crate::reason::Code;
 use crate::time::UnixTime;
 
@@ -69,25 +69,18 @@ impl AwsSigV4Policy {
             presigned.audience_signed,
             now,
         )?;
-        let mut headers = vec![("accept".to_owned(), "application/json".to_owned())];
+        let url = Url {
+            path: presigned.path,
+            ..presigned.endpoint.url.clone()
+        };
+        let upstream = callouts.upstream(&presigned.endpoint.url.authority);
+        let mut callout = Callout::get_json(upstream, url, callouts.timeout, MAX_ANSWER);
         if presigned.audience_signed
             && let Some(audience) = &self.audience
         {
             // Our own value: a token made for somebody else fails at STS.
-            headers.push((prefix.audience_header.clone(), audience.clone()));
+            callout.add_header(&prefix.audience_header, audience.as_str());
         }
-        let url = &presigned.endpoint.url;
-        let callout = Callout {
-            upstream: callouts.upstream(&url.authority).to_owned(),
-            scheme: if url.https { "https" } else { "http" },
-            authority: url.authority.clone(),
-            method: "GET",
-            path: presigned.path,
-            headers,
-            body: Vec::new(),
-            timeout: callouts.timeout,
-            max_body: MAX_ANSWER,
-        };
         Ok(Box::new(GetCallerIdentity {
             callout,
             signed_at: presigned.signed_at,
