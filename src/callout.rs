@@ -43,7 +43,7 @@ impl Callout {
     pub(crate) fn get_json(upstream: &str, url: Url, timeout: Duration, max_body: usize) -> Self {
         let mut callout = Self {
             upstream: upstream.to_owned(),
-            scheme: if url.https { "https" } else { "http" },
+            scheme: url.scheme(),
             authority: url.authority,
             method: "GET",
             path: url.path,

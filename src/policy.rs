@@ -305,8 +305,7 @@ pub struct Url {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.https { "https" } else { "http" };
-        write!(f, "{scheme}://{}{}", self.authority, self.path)
+        write!(f, "{}://{}{}", self.scheme(), self.authority, self.path)
     }
 }
 

@@ -24,6 +24,11 @@ impl std::fmt::Display for UrlError {
 }
 
 impl Url {
+    /// `https` or `http`.
+    pub const fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
     /// Splits a URL.
     ///
     /// # Errors
@@ -75,6 +80,11 @@ impl Url {
             path,
         })
     }
+}
+
+/// An issuer, or a path, as it is compared and added to: without one trailing `/`.
+pub fn without_slash(text: &str) -> &str {
+    text.strip_suffix('/').unwrap_or(text)
 }
 
 /// Whether a host can connect to that address: `host`, `host:port` with a port from 1 to 65535, or `unix:/path.sock`.

@@ -20,6 +20,7 @@ use portcullis_core::policy::{
 use portcullis_core::reason::{Code, Reason};
 use portcullis_core::time::UnixTime;
 use portcullis_core::trace::{Trace, Verdict};
+use portcullis_core::url::without_slash;
 use portcullis_core::{Authenticator, Stores};
 
 use crate::document;
@@ -188,7 +189,7 @@ fn use_key_files(policy: &mut Policy, given: &[String]) -> Result<Vec<(String, S
         let mut any = false;
         for provider in &mut policy.providers {
             if let Some((own, keys)) = provider.kind.issuer_keys()
-                && own == issuer.strip_suffix('/').unwrap_or(issuer)
+                && own == without_slash(issuer)
             {
                 *keys = KeyOrigin::Inline(set.clone());
                 any = true;

@@ -9,6 +9,7 @@ use crate::config::error::{Hazard, Problem};
 use crate::config::read::{Errors, Many, Path, Read, Span, wrong_type};
 use crate::glob::Globs;
 use crate::policy::Url;
+use crate::url::without_slash;
 
 /// `audience`: required, and not empty.
 pub(super) fn audiences(
@@ -57,7 +58,7 @@ pub(super) fn discovery(issuer: &Url) -> Url {
     Url {
         path: format!(
             "{}/.well-known/openid-configuration",
-            issuer.path.strip_suffix('/').unwrap_or(&issuer.path)
+            without_slash(&issuer.path)
         ),
         ..issuer.clone()
     }

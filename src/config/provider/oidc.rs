@@ -15,6 +15,7 @@ use crate::glob::Globs;
 use crate::jose::KeyUse;
 use crate::jose::jwks::KeySet;
 use crate::policy::{ClaimMap, ClaimPath, KeyOrigin, OidcPolicy, ProviderKind, RemoteKeys, Url};
+use crate::url::without_slash;
 
 object! {
     /// Tokens of an OpenID Connect issuer: Auth0, Cognito, Entra ID, Google, Keycloak, Kubernetes, Okta and so on.
@@ -180,8 +181,7 @@ impl OidcSettings {
             }
             Some(url)
         };
-        let text = text.strip_suffix('/').unwrap_or(text);
-        Some((text.to_owned(), url))
+        Some((without_slash(text).to_owned(), url))
     }
 
     fn keys(
