@@ -60,7 +60,7 @@ use crate::body::NeedBody;
 use crate::callout::{Callout, CalloutId, CalloutReply};
 use crate::decision::Step;
 use crate::jose::verify::SignatureVerifier;
-use crate::judge::{HeaderNames, Inputs, Judge, Wait};
+use crate::judge::{HeaderNames, Inputs, Issuers, Judge, Wait};
 use crate::keys::source::FetchOutcome;
 use crate::keys::store::{KeyStore, SourceId};
 use crate::lookup::{LookupId, Lookups};
@@ -146,6 +146,7 @@ pub(crate) struct Live {
     pub feeds: Vec<Option<FeedId>>,
     pub names: HeaderNames,
     pub chain: ChainTraits,
+    pub issuers: Issuers,
     stores: Rc<RefCell<Stores>>,
 }
 
@@ -179,6 +180,7 @@ impl Live {
             feeds,
             names: HeaderNames::new(&policy.identity.header_prefix),
             chain: policy.chain_traits(),
+            issuers: Issuers::of(&policy.providers),
             policy,
             sources,
             stores: stores.clone(),

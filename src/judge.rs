@@ -2,12 +2,14 @@
 
 mod http_verifier;
 mod inputs;
+mod issuers;
 mod jwts;
 mod outcome;
 
 use std::rc::Rc;
 
 pub(crate) use self::inputs::Inputs;
+pub(crate) use self::issuers::Issuers;
 pub(crate) use self::outcome::HeaderNames;
 use crate::apikey::KeyId;
 use crate::apikey::bucket::RateLimit;

@@ -266,7 +266,7 @@ pub struct OidcPolicy {
 impl OidcPolicy {
     /// Whether `iss` names this issuer: equal but for one trailing `/` on either side.
     pub fn owns_issuer(&self, iss: &str) -> bool {
-        iss.strip_suffix('/').unwrap_or(iss) == self.issuer
+        JwtRules::owns_issuer(self, iss)
     }
 }
 
