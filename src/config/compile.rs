@@ -6,7 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::agent;
-use super::error::{ConfigError, ConfigErrors, Hazard, Problem, Warning};
+use super::error::{ConfigError, ConfigErrors, Problem};
+use super::hazard::{Hazard, Warning};
 use super::provider::{Settings, TakenPrefixes};
 use super::raw::{AuthConfig, CalloutConfig, Config, HostChoice, ProviderConfig, Sink};
 use super::read::{Errors, Many, Path, Span};

@@ -13,6 +13,7 @@ mod agent;
 mod compile;
 mod crypto;
 mod error;
+mod hazard;
 mod host;
 mod json;
 mod key_records;
@@ -30,7 +31,8 @@ use sha2::{Digest, Sha256};
 
 pub use self::agent::{AgentConfig, AgentFactsConfig};
 pub use self::crypto::{Backend, CryptoConfig, Es256Backend};
-pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
+pub use self::error::{ConfigError, ConfigErrors, Problem, TemplateProblem};
+pub use self::hazard::{Hazard, Warning};
 pub use self::host::{INLINE_BYTES, fit, host_of};
 pub use self::key_records::{Expiry, KeyList, KeyRateLimit, KeyRecord, KeyScope, Seconds};
 pub(crate) use self::key_records::{read_agent, read_record};

@@ -1,7 +1,8 @@
 //! `auth.resource_metadata`: what clients are told about who issues tokens (RFC 9728).
 
 use super::compile::Compiler;
-use super::error::{Hazard, Problem};
+use super::error::Problem;
+use super::hazard::Hazard;
 use super::provider::Settings;
 use super::raw::AuthConfig;
 use super::read::{Many, Path, choice, object};

@@ -2,7 +2,8 @@
 
 use super::common::{self, Ids};
 use crate::config::compile::Compiler;
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::read::{Many, Path, Span, object};
 use crate::policy::{GithubPolicy, KeyOrigin, ProviderKind, RemoteKeys};
 use crate::provider::github_actions::ISSUER;

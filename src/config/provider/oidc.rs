@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::provider::{common, issuers};
 use crate::config::read::{Errors, Many, Path, Read, Span, choice, object, wrong_type};
 use crate::glob::Globs;
