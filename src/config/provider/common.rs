@@ -75,6 +75,21 @@ pub(super) fn allow_list(
     compiler.non_empty_globs(&written?.0, at)
 }
 
+/// An allow-list of globs which, empty, allows everyone, with a warning.
+pub(super) fn allow_list_or_all(
+    written: Option<&Many<String>>,
+    at: &Path<'_>,
+    compiler: &mut Compiler<'_>,
+) -> Option<Globs> {
+    let globs = &written?.0;
+    if globs.is_empty() {
+        // Every entry may have been wrong, and reported.
+        compiler.warn(at, Hazard::EmptyAllowList);
+        return None;
+    }
+    compiler.globs(globs, at)
+}
+
 /// Numeric ids, as strings or as numbers: both are what people write.
 #[derive(Clone, Debug)]
 pub struct Ids(pub Vec<String>);

@@ -125,7 +125,9 @@ impl OidcSettings {
         let keys = self.keys(at, issuer.as_ref(), cache_ttl, compiler);
         let clock_skew = common::clock_skew(self.clock_skew, at, compiler);
         let claim_map = self.claim_map(at, compiler);
-        let allowed_subjects = self.allowed_subjects(at, compiler);
+        let at_subjects = at.key("allowed_subjects");
+        let allowed_subjects =
+            common::allow_list_or_all(self.allowed_subjects.as_ref(), &at_subjects, compiler);
         let required_claims = self.required_claims(at, compiler);
         let max_token_age = self.max_token_age.map(|age| {
             compiler.span(
@@ -255,17 +257,6 @@ impl OidcSettings {
             workspace_id: workspace_id?,
             groups: groups?,
         })
-    }
-
-    fn allowed_subjects(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<Globs> {
-        let at = at.key("allowed_subjects");
-        let globs = &self.allowed_subjects.as_ref()?.0;
-        if globs.is_empty() {
-            // Every entry may have been wrong, and reported.
-            compiler.warn(&at, Hazard::EmptyAllowList);
-            return None;
-        }
-        compiler.globs(globs, &at)
     }
 
     fn required_claims(
