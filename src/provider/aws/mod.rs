@@ -21,6 +21,34 @@ use crate::policy::{AwsSigV4Policy, CalloutPolicy, TokenPrefix, Url};
 use crate::reason::Code;
 use crate::time::UnixTime;
 
+/// What a token starts with, unless it is an Amazon EKS token.
+pub const DEFAULT_PREFIX: &str = "forge-aws-v1.";
+
+/// The header that binds such a token to its audience, unless another one is configured.
+pub const DEFAULT_AUDIENCE_HEADER: &str = "x-portcullis-audience";
+
+/// The prefix of Amazon EKS tokens (aws-iam-authenticator, "API authorization from outside a cluster").
+pub const EKS_PREFIX: &str = "k8s-aws-v1.";
+
+/// The header that EKS tokens are bound to a cluster by.
+const EKS_HEADER: &str = "x-k8s-aws-id";
+
+/// The host of a region's STS, in the partition aws, aws-cn or aws-us-gov (AWS General Reference, "AWS Security Token Service
+/// endpoints").
+pub fn sts_host(region: &str) -> String {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("sts.{region}.amazonaws.com{suffix}")
+}
+
+/// The header that binds a token with this prefix to its audience; `configured` is the provider's `audience_header`.
+pub fn audience_header<'a>(prefix: &str, configured: &'a str) -> &'a str {
+    if prefix == EKS_PREFIX {
+        EKS_HEADER
+    } else {
+        configured
+    }
+}
+
 /// Bytes of an answer that are worth reading. A genuine one has about 500.
 const MAX_ANSWER: usize = 64 * 1024;
 
