@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::policy::Url;
+use crate::url::Url;
 
 /// How much longer than its own timeout a callout may stay unanswered: the host reports a timeout itself.
 pub(crate) const OVERDUE: Duration = Duration::from_secs(2);

@@ -16,26 +16,35 @@ pub(crate) struct Issuers {
 
 impl Issuers {
     pub(crate) fn of(chain: &[Provider]) -> Self {
-        let rules = || {
-            let all = chain.iter().enumerate();
-            all.filter_map(|(i, p)| Some((i, p.kind.bearer_rules()?.issuer())))
+        let mut index = Self {
+            named: Vec::new(),
+            by_form: Vec::new(),
         };
-        let places = |of: Option<&str>| {
-            let may_own = rules().filter(|(_, issuer)| issuer.is_none() || *issuer == of);
-            may_own.map(|(i, _)| i).collect()
-        };
-        let mut named: Vec<(Box<str>, Vec<usize>)> = Vec::new();
-        for (_, issuer) in rules() {
-            if let Some(issuer) = issuer
-                && let Err(at) = named.binary_search_by(|(other, _)| (**other).cmp(issuer))
-            {
-                named.insert(at, (issuer.into(), places(Some(issuer))));
+        for (i, provider) in chain.iter().enumerate() {
+            let Some(rules) = provider.kind.bearer_rules() else {
+                continue;
+            };
+            let Some(issuer) = rules.issuer() else {
+                index.by_form.push(i);
+                for (_, places) in &mut index.named {
+                    places.push(i);
+                }
+                continue;
+            };
+            match index.named.binary_search_by(|(n, _)| (**n).cmp(issuer)) {
+                Ok(at) => {
+                    if let Some((_, places)) = index.named.get_mut(at) {
+                        places.push(i);
+                    }
+                }
+                Err(at) => {
+                    let mut places = index.by_form.clone();
+                    places.push(i);
+                    index.named.insert(at, (issuer.into(), places));
+                }
             }
         }
-        Self {
-            named,
-            by_form: places(None),
-        }
+        index
     }
 
     /// The provider that a token's claims make the one to judge it. Of several with this issuer the first whose audience matches;
@@ -43,9 +52,7 @@ impl Issuers {
     pub(crate) fn owner(&self, chain: &[Provider], claims: &Claims) -> Option<usize> {
         let iss = claims.issuer()?;
         let issuer = without_slash(iss);
-        let found = self
-            .named
-            .binary_search_by(|(other, _)| (**other).cmp(issuer));
+        let found = self.named.binary_search_by(|(n, _)| (**n).cmp(issuer));
         let places = found.ok().and_then(|at| self.named.get(at));
         let mut owner = None;
         let mut strongest = Ownership::None;
@@ -62,7 +69,7 @@ impl Issuers {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
     #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 
@@ -140,10 +147,7 @@ mod tests {
         found.sort_unstable();
         found.dedup();
         assert_eq!(found, [1, 2, 3, 4, 5, 7, 8, 9, 10]);
-        let nothing = Claims::read(
-            Value::Object(serde_json::Map::new()).to_string().as_bytes(),
-            4,
-        );
-        assert_eq!(index.owner(&chain, &nothing.unwrap()), None);
+        let nothing = Claims::read(b"{}", 4).unwrap();
+        assert_eq!(index.owner(&chain, &nothing), None);
     }
 }
