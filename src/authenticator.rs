@@ -47,158 +47,29 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
-use std::hash::BuildHasher;
 use std::rc::Rc;
 use std::time::Duration;
 
-use foldhash::quality::FixedState;
-
-use crate::apikey::failures::Failures;
 use crate::apikey::feed::source::Asker;
-use crate::apikey::feed::{FeedId, FeedSource, FeedStore, Notice, Snapshot, View};
+use crate::apikey::feed::{FeedId, FeedSource, Notice, Snapshot, View};
 use crate::body::NeedBody;
 use crate::callout::{Callout, CalloutId, CalloutReply};
 use crate::decision::Step;
 use crate::jose::verify::SignatureVerifier;
-use crate::judge::{HeaderNames, Inputs, Judge, Wait};
+use crate::judge::{Inputs, Judge, Wait};
 use crate::keys::source::FetchOutcome;
-use crate::keys::store::{KeyStore, SourceId};
-use crate::lookup::{LookupId, Lookups};
+use crate::keys::store::SourceId;
+use crate::lookup::LookupId;
 use crate::metrics;
-use crate::policy::{ChainTraits, KeyOrigin, Policy, ProviderKind};
+use crate::policy::{Policy, ProviderKind};
 use crate::provider::Awaited;
 use crate::request::RequestHead;
+use crate::stores::Live;
+pub use crate::stores::Stores;
 use crate::time::UnixTime;
-use crate::tokens::TokenCache;
 use crate::trace::{Trace, Verdict};
 pub use crate::waiting::NeedCallout;
 use crate::waiting::Waited;
-
-/// As much of a proxy's name as services are told.
-const MAX_PROXY_NAME: usize = 128;
-
-/// What is safe to keep over reloads, shared by the root contexts of one VM: key sets, key feeds, verified tokens, counters.
-#[derive(Debug)]
-pub struct Stores {
-    pub(crate) keys: KeyStore,
-    pub(crate) tokens: TokenCache,
-    pub(crate) lookups: Lookups,
-    pub(crate) key_failures: Failures,
-    pub(crate) feeds: FeedStore,
-    /// This worker, as services are told.
-    instance: String,
-    /// The last audit event's number.
-    pub(crate) seq: u64,
-    pub(crate) audit_clock: crate::audit::Clock,
-    last_callout: u64,
-    last_policy: u64,
-    /// Tells the workers of one process apart in request ids that the filter has to make up.
-    pub(crate) seed: u64,
-}
-
-impl Stores {
-    /// Empty stores. `seed` should differ between workers and starts; it spreads refreshes and seeds the hash of the
-    /// caches.
-    pub fn new(seed: u64) -> Rc<RefCell<Self>> {
-        // Nobody outside can predict it, if nobody can predict `seed`.
-        let hasher = FixedState::with_seed(FixedState::default().hash_one(seed));
-        Rc::new(RefCell::new(Self {
-            keys: KeyStore::new(seed),
-            tokens: TokenCache::new(&hasher),
-            lookups: Lookups::new(&hasher),
-            key_failures: Failures::new(&hasher),
-            feeds: FeedStore::new(seed),
-            instance: format!("{seed:016x}"),
-            seq: 0,
-            audit_clock: crate::audit::Clock::default(),
-            last_callout: 0,
-            last_policy: 0,
-            seed,
-        }))
-    }
-
-    /// Puts the proxy's own name before the worker's, for services that are told who asks. Only visible ASCII of it is used.
-    pub fn name_proxy(&mut self, name: &str) {
-        let name = name.chars().filter(char::is_ascii_graphic);
-        let name: String = name.take(MAX_PROXY_NAME).collect();
-        self.instance = format!("{name}/{:016x}", self.seed);
-    }
-
-    pub(crate) fn next_seq(&mut self) -> u64 {
-        self.seq += 1;
-        self.seq
-    }
-
-    const fn next_callout(&mut self) -> CalloutId {
-        self.last_callout += 1;
-        CalloutId(self.last_callout)
-    }
-}
-
-/// A policy in force, and the key source of each of its providers (`None` for those that fetch nothing).
-#[derive(Debug)]
-pub(crate) struct Live {
-    pub policy: Policy,
-    /// Its number among all policies of the VM.
-    pub serial: u64,
-    pub sources: Vec<Option<SourceId>>,
-    /// The key feed of each provider.
-    pub feeds: Vec<Option<FeedId>>,
-    pub names: HeaderNames,
-    pub chain: ChainTraits,
-    stores: Rc<RefCell<Stores>>,
-}
-
-impl Live {
-    fn new(policy: Policy, stores: &Rc<RefCell<Stores>>) -> Rc<Self> {
-        let mut borrowed = stores.borrow_mut();
-        let sources = policy
-            .providers
-            .iter()
-            .map(|p| match p.kind.jwt_rules()?.keys() {
-                KeyOrigin::Remote(spec) => Some(borrowed.keys.acquire(spec)),
-                KeyOrigin::Inline(_) => None,
-            })
-            .collect();
-        let feeds = policy
-            .providers
-            .iter()
-            .map(|p| match &p.kind {
-                ProviderKind::ApiKey(keys) => {
-                    let feed = keys.feed.as_ref()?;
-                    Some(borrowed.feeds.acquire(feed, &policy.callouts))
-                }
-                _ => None,
-            })
-            .collect();
-        borrowed.last_policy += 1;
-        let serial = borrowed.last_policy;
-        drop(borrowed);
-        Rc::new(Self {
-            serial,
-            feeds,
-            names: HeaderNames::new(&policy.identity.header_prefix),
-            chain: policy.chain_traits(),
-            policy,
-            sources,
-            stores: stores.clone(),
-        })
-    }
-}
-
-impl Drop for Live {
-    fn drop(&mut self) {
-        // A policy can be dropped from within a call that has the stores; then its sources simply stay known.
-        if let Ok(mut stores) = self.stores.try_borrow_mut() {
-            for id in self.sources.iter().flatten() {
-                stores.keys.release(*id);
-            }
-            for id in self.feeds.iter().flatten() {
-                stores.feeds.release(*id);
-            }
-        }
-    }
-}
 
 /// The filter's brain: one per root context.
 pub struct Authenticator {
@@ -410,7 +281,7 @@ impl Authenticator {
                 source.poll(now, &policy.callouts, &policy.limits)
             {
                 let source = source.name().to_owned();
-                let callout_id = stores.next_callout();
+                let callout_id = stores.callouts.next();
                 return Some(BackgroundCallout {
                     id: sent(&mut self.in_flight, callout_id, Errand::Keys(*id)),
                     callout,
@@ -427,8 +298,7 @@ impl Authenticator {
         };
         for id in self.live.feeds.iter().flatten() {
             if let Some((name, callout)) = stores.feeds.poll(*id, asker, now, &policy.limits) {
-                stores.last_callout += 1;
-                let callout_id = CalloutId(stores.last_callout);
+                let callout_id = stores.callouts.next();
                 let id = sent(&mut self.in_flight, callout_id, Errand::Feed(*id));
                 let purpose = Purpose::Feed(name);
                 return Some(BackgroundCallout {
@@ -440,8 +310,7 @@ impl Authenticator {
         }
         let Some(due) = stores.lookups.poll(now, &policy.limits) else {
             let (feed, name, callout) = stores.feeds.poll_usage(asker, now, &policy.limits)?;
-            stores.last_callout += 1;
-            let callout_id = CalloutId(stores.last_callout);
+            let callout_id = stores.callouts.next();
             let id = sent(&mut self.in_flight, callout_id, Errand::Uses(feed));
             let purpose = Purpose::Uses(name);
             return Some(BackgroundCallout {
@@ -450,7 +319,7 @@ impl Authenticator {
                 purpose,
             });
         };
-        let callout_id = stores.next_callout();
+        let callout_id = stores.callouts.next();
         // Callouts that the host never answered.
         if self.in_flight.len() > policy.limits.lookups_in_flight.saturating_mul(2) {
             let lookups = &stores.lookups;

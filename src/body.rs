@@ -5,12 +5,13 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 
 use crate::audit::AuditLine;
-use crate::authenticator::{Authenticator, Live};
+use crate::authenticator::Authenticator;
 use crate::decision::{Decision, Step};
 use crate::judge::{Inputs, Judge};
 use crate::provider::sigv4::BodyProof;
 use crate::reason::Code;
 use crate::sigv4::is_amz;
+use crate::stores::Live;
 use crate::time::UnixTime;
 
 /// A request whose body has to be hashed before it may go on. It owns all it needs and keeps the policy it began with; finishing

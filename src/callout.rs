@@ -3,6 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::url::Url;
+
+/// How much longer than its own timeout a callout may stay unanswered: the host reports a timeout itself.
+pub(crate) const OVERDUE: Duration = Duration::from_secs(2);
+
 /// Names one background callout of one [`crate::Authenticator`]; never reused within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CalloutId(pub u64);
@@ -31,6 +36,38 @@ pub struct Callout {
     /// The longest body that is worth handing back, in bytes. A longer one is reported with its
     /// length and no content.
     pub max_body: usize,
+}
+
+impl Callout {
+    /// A `GET` of `url` by way of `upstream`, for an answer in JSON of at most `max_body` bytes.
+    pub(crate) fn get_json(upstream: &str, url: Url, timeout: Duration, max_body: usize) -> Self {
+        let mut callout = Self {
+            upstream: upstream.to_owned(),
+            scheme: url.scheme(),
+            authority: url.authority,
+            method: "GET",
+            path: url.path,
+            headers: Vec::new(),
+            body: Vec::new(),
+            timeout,
+            max_body,
+        };
+        callout.add_header("accept", "application/json");
+        callout
+    }
+
+    /// Makes it a `POST` of that JSON.
+    pub(crate) fn post_json(mut self, body: Vec<u8>) -> Self {
+        self.method = "POST";
+        self.add_header("content-type", "application/json");
+        self.body = body;
+        self
+    }
+
+    /// Adds a header field, its name in lower case.
+    pub(crate) fn add_header(&mut self, name: &str, value: impl Into<String>) {
+        self.headers.push((name.to_owned(), value.into()));
+    }
 }
 
 impl fmt::Debug for Callout {

@@ -2,18 +2,20 @@
 
 mod http_verifier;
 mod inputs;
+mod issuers;
 mod jwts;
 mod outcome;
 
 use std::rc::Rc;
 
 pub(crate) use self::inputs::Inputs;
+pub(crate) use self::issuers::Issuers;
 pub(crate) use self::outcome::HeaderNames;
 use crate::apikey::KeyId;
 use crate::apikey::bucket::RateLimit;
 use crate::apikey::feed::{KeyUse, View};
 use crate::audit::AuditClaims;
-use crate::authenticator::{Authenticator, Live, Stores};
+use crate::authenticator::Authenticator;
 use crate::credential::{Credential, TokenKind};
 use crate::decision::Decision;
 use crate::identity::{Identity, Refused};
@@ -28,6 +30,7 @@ use crate::provider::sigv4::{BodyProof, Judgement};
 use crate::provider::{Answer, Awaited, static_token};
 use crate::reason::Code;
 use crate::sigv4::SignedRequest;
+use crate::stores::{Live, Stores};
 use crate::time::UnixTime;
 use crate::tokens::Hashed;
 use crate::trace::Verdict;

@@ -99,6 +99,7 @@ pub mod request;
 pub mod resource_metadata;
 pub mod sigv4;
 mod standing;
+mod stores;
 pub mod time;
 pub mod tokens;
 pub mod trace;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use foldhash::quality::FixedState;
 use sha2::{Digest, Sha256};
 
-use crate::callout::{Callout, CalloutReply};
+use crate::callout::{Callout, CalloutReply, OVERDUE};
 use crate::generations::{Bounds, Generations, Kept};
 use crate::identity::Identity;
 use crate::limits::Limits;
@@ -23,9 +23,6 @@ use crate::provider::aws::CallerIdentity;
 use crate::provider::azure::graph::DirectoryGroups;
 use crate::reason::Code;
 use crate::time::UnixTime;
-
-/// How much longer than its own timeout a callout may stay unanswered before it is given up: the host reports a timeout itself.
-const OVERDUE: Duration = Duration::from_secs(2);
 
 /// Failures in a row, of whatever credentials, after which an upstream is spared. Fewer happen to a healthy one.
 const FAILURES_TO_OPEN: u32 = 5;

@@ -17,7 +17,7 @@ use crate::time::UnixTime;
 /// What a judgement rests on.
 #[derive(Debug)]
 pub(crate) struct Grounds {
-    /// The policy that judged: [`crate::authenticator::Live::serial`], which no two of a VM share.
+    /// The policy that judged: [`crate::stores::Live::serial`], which no two of a VM share.
     pub policy: u64,
     /// The place of the provider whose token it is. That all before it had no use for the token is part of the judgement.
     pub provider: usize,

@@ -1,6 +1,23 @@
 //! Absolute `http` and `https` URLs as far as a callout needs them (RFC 3986).
 
-use crate::policy::Url;
+use std::fmt;
+
+/// An absolute `http` or `https` URL, split as a callout needs it. No userinfo, no fragment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Url {
+    /// Whether the scheme is `https`.
+    pub https: bool,
+    /// `host` or `host:port` as written, in lower case.
+    pub authority: String,
+    /// Path and query; starts with `/`.
+    pub path: String,
+}
+
+impl fmt::Display for Url {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}{}", self.scheme(), self.authority, self.path)
+    }
+}
 
 /// Why a text is not a URL that can be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,8 +30,8 @@ pub enum UrlError {
     Path,
 }
 
-impl std::fmt::Display for UrlError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Scheme => "must start with https:// (or http://)",
             Self::Authority => "needs a plain host or host:port, without user name or password",
@@ -24,6 +41,11 @@ impl std::fmt::Display for UrlError {
 }
 
 impl Url {
+    /// `https` or `http`.
+    pub const fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
     /// Splits a URL.
     ///
     /// # Errors
@@ -75,6 +97,11 @@ impl Url {
             path,
         })
     }
+}
+
+/// An issuer, or a path, as it is compared and added to: without one trailing `/`.
+pub fn without_slash(text: &str) -> &str {
+    text.strip_suffix('/').unwrap_or(text)
 }
 
 /// Whether a host can connect to that address: `host`, `host:port` with a port from 1 to 65535, or `unix:/path.sock`.

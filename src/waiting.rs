@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::authenticator::{Authenticator, Finished, Live, Purpose};
+use crate::authenticator::{Authenticator, Finished, Purpose};
 use crate::callout::{Callout, CalloutReply};
 use crate::decision::{Decision, Step};
 use crate::judge::{Inputs, Judge};
@@ -11,6 +11,7 @@ use crate::keys::store::SourceId;
 use crate::lookup::{LookupId, OwnQuestion};
 use crate::provider::Awaited;
 use crate::reason::Code;
+use crate::stores::Live;
 use crate::time::UnixTime;
 use crate::trace::Trace;
 

@@ -11,6 +11,7 @@ use aws_sigv4::sign::v4;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use portcullis_core::config::Span;
+use portcullis_core::provider::aws;
 
 use crate::output;
 
@@ -26,10 +27,10 @@ pub struct Args {
     #[arg(long)]
     audience: Option<String>,
     /// The header that binds it to the audience; the provider's `audience_header`
-    #[arg(long, value_name = "NAME", default_value = "x-portcullis-audience")]
+    #[arg(long, value_name = "NAME", default_value = aws::DEFAULT_AUDIENCE_HEADER)]
     audience_header: String,
     /// What the token starts with; one of the provider's `token_prefixes`. `k8s-aws-v1.` is bound by `x-k8s-aws-id`
-    #[arg(long, default_value = "forge-aws-v1.")]
+    #[arg(long, default_value = aws::DEFAULT_PREFIX)]
     prefix: String,
     /// How long it is good: 1s to 15m, and less than the session's own end
     #[arg(long, value_name = "DURATION", default_value = "5m")]
@@ -82,16 +83,10 @@ fn token(
         .ok_or("--expires must be a duration between 1s and 15m, such as 90s")?;
     let endpoint = match &args.sts_endpoint {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        None => {
-            let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-            format!("https://sts.{region}.amazonaws.com{suffix}")
-        }
+        None => format!("https://{}", aws::sts_host(&region)),
     };
     let url = format!("{endpoint}/?Action=GetCallerIdentity&Version=2011-06-15");
-    let header = match args.prefix.as_str() {
-        "k8s-aws-v1." => "x-k8s-aws-id",
-        _ => args.audience_header.as_str(),
-    };
+    let header = aws::audience_header(&args.prefix, &args.audience_header);
     let signed = args.audience.as_deref().map(|audience| (header, audience));
     let signed_url = presign(&url, &region, credentials, expires, signed, now)
         .map_err(|error| format!("cannot sign: {error}"))?;

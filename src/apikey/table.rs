@@ -6,15 +6,14 @@
 //! What a feed changes is changed in place; what it adds goes into a second, short list, which is merged into the first one now
 //! and then, so that no change costs more than the moving of a few rows.
 
-use std::time::Duration;
+mod entry;
 
+pub use self::entry::Entry;
 use super::bucket::RateLimit;
 use super::feed::KeyChange;
 use super::format::KeyId;
 use super::names::{NONE, Names};
 use super::record::{KeyDigest, Record, ScopeKind};
-use crate::reason::Code;
-use crate::time::UnixTime;
 
 /// Rows that may be added, or gone, before the table is put in order again, beside an eighth of it.
 const SLACK: usize = 256;
@@ -64,13 +63,6 @@ pub struct KeyTable {
     limits: Vec<RateLimit>,
     /// Names and limits that were in use when they were last looked through.
     in_use: usize,
-}
-
-/// One record, as a request is judged by it.
-#[derive(Clone, Copy, Debug)]
-pub struct Entry<'t> {
-    table: &'t KeyTable,
-    row: &'t Row,
 }
 
 impl KeyTable {
@@ -308,88 +300,13 @@ impl Row {
     }
 }
 
-impl<'t> Entry<'t> {
-    /// Its id.
-    pub const fn id(&self) -> KeyId {
-        self.row.id
-    }
-
-    /// The digest of the whole key.
-    pub const fn digest(&self) -> KeyDigest {
-        if self.row.peppered {
-            KeyDigest::HmacSha256(self.row.digest)
-        } else {
-            KeyDigest::Sha256(self.row.digest)
-        }
-    }
-
-    /// Whether there is nothing of it but the id: its record could not be read.
-    pub const fn is_unreadable(&self) -> bool {
-        self.row.unreadable
-    }
-
-    /// What it is bound to.
-    pub fn scope(&self) -> (ScopeKind, &'t str) {
-        let name = self.table.names.get(self.row.scope_name);
-        (self.row.scope, name.unwrap_or_default())
-    }
-
-    /// Who answers for it.
-    pub fn owner(&self) -> Option<&'t str> {
-        self.table.names.get(self.row.owner)
-    }
-
-    /// Whether it may be used with this method.
-    pub fn allows_method(&self, method: &str) -> bool {
-        match self.table.names.get(self.row.methods) {
-            Some(methods) => methods.split(',').any(|m| m == method),
-            None => self.row.methods == NONE,
-        }
-    }
-
-    /// Its rate limit.
-    pub fn rate_limit(&self) -> Option<RateLimit> {
-        let place = usize::try_from(self.row.rate_limit).ok()?;
-        self.table.limits.get(place).copied()
-    }
-
-    /// Whether it says when it was made, so that a greatest lifetime can be held against it.
-    pub const fn has_birth(&self) -> bool {
-        self.row.born > 0
-    }
-
-    /// Whether it is in force, `max_ttl` being the longest that a key may live.
-    ///
-    /// # Errors
-    /// Why it is not.
-    pub fn in_force(&self, now: UnixTime, max_ttl: Option<Duration>) -> Result<(), Code> {
-        let row = self.row;
-        let now = now.as_secs();
-        if row.unreadable {
-            return Err(Code::UnreadableKey);
-        }
-        if row.revoked {
-            return Err(Code::KeyRevoked);
-        }
-        if now < row.not_before {
-            return Err(Code::KeyNotYetValid);
-        }
-        if now >= row.until {
-            return Err(match row.ends {
-                Ends::Life => Code::KeyExpired,
-                Ends::Grace => Code::KeySuperseded,
-            });
-        }
-        if max_ttl.is_some_and(|ttl| now >= row.born.saturating_add(ttl.as_secs())) {
-            return Err(Code::KeyExpired);
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::reason::Code;
+    use crate::time::UnixTime;
     #[cfg(all(target_arch = "wasm32", target_os = "unknown"))]
     use wasm_bindgen_test::wasm_bindgen_test as test;
 

@@ -5,24 +5,20 @@ use std::ops::RangeInclusive;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
-use super::key_records;
+use super::agent;
+use super::error::{ConfigError, ConfigErrors, Problem};
+use super::hazard::{Hazard, Warning};
 use super::provider::{Settings, TakenPrefixes};
-use super::raw::{
-    AgentConfig, AgentFactsConfig, AuthConfig, CalloutConfig, Config, HostChoice, LimitsConfig,
-    ProviderConfig, Sink,
-};
+use super::raw::{AuthConfig, CalloutConfig, Config, HostChoice, ProviderConfig, Sink};
 use super::read::{Errors, Many, Path, Span};
-use crate::agent::is_agent_name;
 use crate::apikey::record::ScopeKind;
-use crate::credential::{IAP_ASSERTION, KeyPlaces};
+use crate::credential::KeyPlaces;
 use crate::glob::Globs;
-use crate::hygiene::UNSIGNED_IAP;
 use crate::jose::JoseLimits;
 use crate::limits::Limits;
 use crate::policy::{
-    AgentFacts, AgentResolver, AuditPolicy, AuditSink, CalloutPolicy, Host, IdentityPolicy, Policy,
-    Provider, ProviderKind, SkipRule, Spoofed, Url,
+    AgentFacts, AuditPolicy, AuditSink, CalloutPolicy, Host, IdentityPolicy, Policy, Provider,
+    ProviderKind, SkipRule, Spoofed, Url,
 };
 use crate::request::canonical_path;
 
@@ -75,6 +71,10 @@ impl Compiler<'_> {
     /// As [`Errors::push_after`].
     pub(super) fn error_after(&mut self, at: &Path<'_>, problem: Problem) {
         self.errors.push_after(at, problem);
+    }
+
+    pub(super) const fn errors(&mut self) -> &mut Errors {
+        &mut self.errors
     }
 
     pub(super) fn warn(&mut self, at: &Path<'_>, hazard: Hazard) {
@@ -187,9 +187,9 @@ impl Compiler<'_> {
     fn policy(&mut self, config: &Config, version: &str) -> Option<Policy> {
         let root = Path::ROOT;
         // First, because key sets are held to them.
-        self.limits = self.limits(config.limits.as_ref(), &root.key("limits"));
-        let agent = self.agent(config.agent.as_ref(), &root.key("agent"));
-        let agents = self.agents(config.agents.as_ref(), &root.key("agents"));
+        self.limits = super::limits::compile(config.limits.as_ref(), &root.key("limits"), self);
+        let agent = agent::resolver(config.agent.as_ref(), &root.key("agent"), self);
+        let agents = agent::facts(config.agents.as_ref(), &root.key("agents"), self);
         let auth = self.required(config.auth.as_ref(), &root.key("auth"));
         let (providers, skip) = match auth {
             Some(auth) => self.auth(auth, config.agent.is_some(), &root.key("auth")),
@@ -203,7 +203,7 @@ impl Compiler<'_> {
         let callouts = self.callouts(config.callouts.as_ref(), &root.key("callouts"));
         let identity = self.identity(config);
         let audit = self.audit(config);
-        self.reserved_agent_header(config, &identity);
+        agent::refuse_reserved_header(config.agent.as_ref(), &identity, self);
         let key_places = self.key_places(config, &providers, &identity);
         self.scopes_without_agents(&providers, &agents);
         let auth = auth?;
@@ -338,64 +338,6 @@ impl Compiler<'_> {
         names
     }
 
-    fn agent(&mut self, agent: Option<&AgentConfig>, at: &Path<'_>) -> Option<AgentResolver> {
-        let Some(agent) = agent else {
-            return Some(AgentResolver::None);
-        };
-        let result = match (&agent.path, &agent.host, &agent.header, &agent.fixed) {
-            (Some(template), None, None, None) => {
-                path_template(template).map_err(|p| ("path", Problem::BadTemplate(p)))
-            }
-            (None, Some(template), None, None) => {
-                host_template(template).map_err(|p| ("host", Problem::BadTemplate(p)))
-            }
-            (None, None, Some(name), None) => {
-                let name = name.to_ascii_lowercase();
-                if is_header_name(&name) {
-                    Ok(AgentResolver::Header(name))
-                } else {
-                    Err(("header", Problem::BadHeaderName))
-                }
-            }
-            (None, None, None, Some(name)) => {
-                if is_agent_name(name) {
-                    Ok(AgentResolver::Fixed(Rc::from(name.as_str())))
-                } else {
-                    Err(("fixed", Problem::BadAgentName))
-                }
-            }
-            _ => {
-                let keys = &["path", "host", "header", "fixed"];
-                self.error_after(at, Problem::NotExactlyOneOf { keys });
-                return None;
-            }
-        };
-        match result {
-            Ok(resolver) => Some(resolver),
-            Err((key, problem)) => {
-                self.error(&at.key(key), problem);
-                None
-            }
-        }
-    }
-
-    fn agents(
-        &mut self,
-        written: Option<&BTreeMap<String, AgentFactsConfig>>,
-        at: &Path<'_>,
-    ) -> BTreeMap<Rc<str>, AgentFacts> {
-        let mut agents = BTreeMap::new();
-        for (name, facts) in written.into_iter().flatten() {
-            let at = at.key(name);
-            if !is_agent_name(name) {
-                self.error(&at, Problem::BadAgentName);
-            }
-            let facts = key_records::agent_facts(facts, &at, &mut self.errors);
-            agents.insert(Rc::from(name.as_str()), facts);
-        }
-        agents
-    }
-
     /// Where the providers of API keys look for them, together.
     fn key_places(
         &mut self,
@@ -490,21 +432,6 @@ impl Compiler<'_> {
         }
     }
 
-    /// An agent header that hygiene removes first could never name an agent.
-    fn reserved_agent_header(&mut self, config: &Config, identity: &IdentityPolicy) {
-        let header = config.agent.as_ref().and_then(|a| a.header.as_ref());
-        if let Some(header) = header {
-            let header = header.to_ascii_lowercase();
-            if header.starts_with(&identity.header_prefix)
-                || header.starts_with(UNSIGNED_IAP)
-                || matches!(&*header, "authorization" | IAP_ASSERTION)
-            {
-                let agent = Path::ROOT.key("agent");
-                self.error(&agent.key("header"), Problem::ReservedHeader);
-            }
-        }
-    }
-
     fn audit(&mut self, config: &Config) -> AuditPolicy {
         let at = Path::ROOT.key("audit");
         let audit = config.audit.as_ref();
@@ -532,114 +459,6 @@ impl Compiler<'_> {
             remote_addr: audit.and_then(|a| a.remote_addr).unwrap_or(true),
         }
     }
-
-    fn limits(&mut self, written: Option<&LimitsConfig>, at: &Path<'_>) -> Limits {
-        let none = LimitsConfig::default();
-        let w = written.unwrap_or(&none);
-        let d = Limits::default();
-        const MEGA: u64 = 1_000_000;
-        Limits {
-            token_bytes: self.size(
-                w.token_bytes,
-                d.token_bytes,
-                256..=1 << 20,
-                &at.key("token_bytes"),
-            ),
-            jwks_bytes: self.size(
-                w.jwks_bytes,
-                d.jwks_bytes,
-                256..=16 << 20,
-                &at.key("jwks_bytes"),
-            ),
-            jwks_keys: self.size(w.jwks_keys, d.jwks_keys, 1..=100_000, &at.key("jwks_keys")),
-            jwks_grace: self.span(
-                w.jwks_grace,
-                d.jwks_grace,
-                Duration::ZERO..=7 * 24 * HOUR,
-                &at.key("jwks_grace"),
-            ),
-            unknown_kid_interval: self.span(
-                w.unknown_kid_interval,
-                d.unknown_kid_interval,
-                SECOND..=HOUR,
-                &at.key("unknown_kid_interval"),
-            ),
-            unknown_kids: self.size(
-                w.unknown_kids,
-                d.unknown_kids,
-                1..=MEGA,
-                &at.key("unknown_kids"),
-            ),
-            cached_tokens: self.size(
-                w.cached_tokens,
-                d.cached_tokens,
-                0..=10 * MEGA,
-                &at.key("cached_tokens"),
-            ),
-            cached_token_bytes: self.size(
-                w.cached_token_bytes,
-                d.cached_token_bytes,
-                0..=2 << 30,
-                &at.key("cached_token_bytes"),
-            ),
-            failed_tokens: self.size(
-                w.failed_tokens,
-                d.failed_tokens,
-                0..=MEGA,
-                &at.key("failed_tokens"),
-            ),
-            failed_token_ttl: self.span(
-                w.failed_token_ttl,
-                d.failed_token_ttl,
-                Duration::ZERO..=MINUTE,
-                &at.key("failed_token_ttl"),
-            ),
-            key_failures: self.size(
-                w.key_failures,
-                d.key_failures,
-                0..=MEGA,
-                &at.key("key_failures"),
-            ),
-            key_failure_sources: self.size(
-                w.key_failure_sources,
-                d.key_failure_sources,
-                1..=MEGA,
-                &at.key("key_failure_sources"),
-            ),
-            feed_page_bytes: self.size(
-                w.feed_page_bytes,
-                d.feed_page_bytes,
-                1 << 16..=64 << 20,
-                &at.key("feed_page_bytes"),
-            ),
-            feed_keys: self.size(
-                w.feed_keys,
-                d.feed_keys,
-                1..=10 * MEGA,
-                &at.key("feed_keys"),
-            ),
-            key_uses: self.size(w.key_uses, d.key_uses, 1..=MEGA, &at.key("key_uses")),
-            waiting_requests: self.size(
-                w.waiting_requests,
-                d.waiting_requests,
-                1..=MEGA,
-                &at.key("waiting_requests"),
-            ),
-            lookups: self.size(w.lookups, d.lookups, 16..=10 * MEGA, &at.key("lookups")),
-            lookup_bytes: self.size(
-                w.lookup_bytes,
-                d.lookup_bytes,
-                1 << 20..=2 << 30,
-                &at.key("lookup_bytes"),
-            ),
-            lookups_in_flight: self.size(
-                w.lookups_in_flight,
-                d.lookups_in_flight,
-                1..=100_000,
-                &at.key("lookups_in_flight"),
-            ),
-        }
-    }
 }
 
 /// `METHOD /path`, exact on both: a wildcard or a second spelling would open more than it says.
@@ -662,58 +481,6 @@ fn skip_rule(rule: &str) -> Result<SkipRule, Problem> {
     Ok(SkipRule {
         method: method.to_owned(),
         path: path.to_owned(),
-    })
-}
-
-fn path_template(template: &str) -> Result<AgentResolver, TemplateProblem> {
-    let Some(segments) = template.strip_prefix('/') else {
-        return Err(TemplateProblem::Path);
-    };
-    let segments: Vec<&str> = segments.split('/').collect();
-    let mut parts = segments.split(|s| *s == "{agent}");
-    let (Some(before), Some(after), None) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(TemplateProblem::Placeholder);
-    };
-    for segment in before.iter().chain(after) {
-        if segment.contains("{agent}") {
-            return Err(TemplateProblem::Placeholder);
-        }
-        let path = format!("/{segment}");
-        let canonical = canonical_path(path.as_bytes()).is_some_and(|p| p == path);
-        if segment.is_empty() || segment.contains(['%', '{', '}', '*']) || !canonical {
-            return Err(TemplateProblem::Path);
-        }
-    }
-    let owned = |segments: &[&str]| segments.iter().map(|s| (*s).to_owned()).collect();
-    Ok(AgentResolver::Path {
-        before: owned(before),
-        after: owned(after),
-    })
-}
-
-fn host_template(template: &str) -> Result<AgentResolver, TemplateProblem> {
-    let mut parts = template.split("{agent}");
-    let (Some(prefix), Some(suffix), None) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(TemplateProblem::Placeholder);
-    };
-    if !(prefix.is_empty() || prefix.ends_with('.'))
-        || !(suffix.is_empty() || suffix.starts_with('.'))
-    {
-        return Err(TemplateProblem::Placeholder);
-    }
-    let label = |l: &str| {
-        !l.is_empty()
-            && l.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    let literal = format!("{}{}", prefix, suffix.strip_prefix('.').unwrap_or(suffix));
-    let literal = literal.strip_suffix('.').unwrap_or(&literal);
-    if !literal.split('.').all(label) || suffix == "." {
-        return Err(TemplateProblem::Host);
-    }
-    Ok(AgentResolver::Host {
-        prefix: prefix.to_ascii_lowercase(),
-        suffix: suffix.to_ascii_lowercase(),
     })
 }
 

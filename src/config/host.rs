@@ -1,6 +1,7 @@
 //! What a proxy makes of a policy that is fine by itself: what can't work there is an error, what works less well a warning.
 
-use super::error::{ConfigError, ConfigErrors, Hazard, Problem, Warning};
+use super::error::{ConfigError, ConfigErrors, Problem};
+use super::hazard::{Hazard, Warning};
 use super::read::Path;
 use crate::policy::{AuditSink, Host, Policy, ProviderKind, Spoofed};
 use crate::url::is_dialable;

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 
+use super::agent::AgentFactsConfig;
 use super::error::{ConfigErrors, Problem};
 use super::json;
-use super::raw::AgentFactsConfig;
 use super::read::{Errors, Many, Path, Read, Span, no_choice, object, wrong_type};
 use crate::agent::is_agent_name;
 use crate::apikey::bucket::RateLimit;

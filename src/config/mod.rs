@@ -9,13 +9,16 @@
 //! All three report everything they find, each with its path, and a configuration with one error
 //! is refused as a whole. What is legal but dangerous comes back as [`Warning`]s.
 
+mod agent;
 mod compile;
 mod crypto;
 mod error;
+mod hazard;
 mod host;
 mod json;
 mod key_records;
 mod key_set;
+mod limits;
 mod merge;
 mod provider;
 mod raw;
@@ -26,11 +29,14 @@ mod schema;
 
 use sha2::{Digest, Sha256};
 
+pub use self::agent::{AgentConfig, AgentFactsConfig};
 pub use self::crypto::{Backend, CryptoConfig, Es256Backend};
-pub use self::error::{ConfigError, ConfigErrors, Hazard, Problem, TemplateProblem, Warning};
+pub use self::error::{ConfigError, ConfigErrors, Problem, TemplateProblem};
+pub use self::hazard::{Hazard, Warning};
 pub use self::host::{INLINE_BYTES, fit, host_of};
 pub use self::key_records::{Expiry, KeyList, KeyRateLimit, KeyRecord, KeyScope, Seconds};
 pub(crate) use self::key_records::{read_agent, read_record};
+pub use self::limits::LimitsConfig;
 pub use self::merge::merge;
 pub use self::provider::{
     AccessKeyConfig, ApiKeySettings, Authority, AzureAdSettings, ClaimMapConfig, FeedSettings,
@@ -39,8 +45,8 @@ pub use self::provider::{
     UnsignedPayload,
 };
 pub use self::raw::{
-    AgentConfig, AgentFactsConfig, AuditConfig, AuthConfig, CalloutConfig, Config, HostChoice,
-    IdentityConfig, LimitsConfig, ProviderConfig, Sink, UnavailableStatus,
+    AuditConfig, AuthConfig, CalloutConfig, Config, HostChoice, IdentityConfig, ProviderConfig,
+    Sink, UnavailableStatus,
 };
 use self::read::{Errors, Path, Read};
 pub use self::read::{Many, Secret, Span};

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::agent::{AgentConfig, AgentFactsConfig};
 use super::crypto::CryptoConfig;
 use super::error::Problem;
+use super::limits::LimitsConfig;
 use super::provider::Settings;
 use super::read::{
     Errors, Many, Path, Read, Span, choice, field, object, refuse_unknown, wrong_type,
@@ -138,35 +140,6 @@ impl Read for UnavailableStatus {
 }
 
 object! {
-    /// How a request names its agent: exactly one of these.
-    pub struct AgentConfig {
-        /// A path template with `{agent}` as one whole segment, such as `/rest/{agent}`; deeper paths belong
-        /// to the same agent.
-        path: String,
-        /// A host template with `{agent}` as one whole label, such as `{agent}.agents.example.com`; compared
-        /// without port and case.
-        host: String,
-        /// The request header that holds the agent's name. The proxy must route by the same header, or a
-        /// caller could name one agent and reach another.
-        header: String,
-        /// Every request is for this agent.
-        fixed: String,
-    }
-}
-
-object! {
-    /// Who an agent belongs to.
-    pub struct AgentFactsConfig {
-        /// The user who owns it; service-account tokens of that user may call it.
-        owner: String,
-        /// Its workspace.
-        workspace: String,
-        /// Its organisation.
-        org: String,
-    }
-}
-
-object! {
     /// Where the proxy finds issuers and other peers.
     pub struct CalloutConfig {
         /// From the authority of a URL (`accounts.google.com`) to the upstream that leads there: an Envoy
@@ -208,50 +181,5 @@ choice! {
         FilterState = "filter_state",
         /// The host's log.
         Log = "log",
-    }
-}
-
-object! {
-    /// Every bound.
-    pub struct LimitsConfig {
-        /// Bytes of a credential: 256 to 1048576. The proxy's own bound on request headers comes first (Envoy: 60 KiB in all).
-        token_bytes: u64 = 32768,
-        /// Bytes of a JWKS or discovery document: 256 to 16777216.
-        jwks_bytes: u64 = 1048576,
-        /// Keys of one set: 1 to 100000.
-        jwks_keys: u64 = 1024,
-        /// How long the last good key set serves on when it can't be refreshed: `0s` to `7d`.
-        jwks_grace: Span = "1h",
-        /// The least time between two fetches that an unknown `kid` may cause, per issuer: `1s` to `1h`.
-        unknown_kid_interval: Span = "30s",
-        /// Unknown `kid`s remembered per issuer: 1 to 1000000.
-        unknown_kids: u64 = 1000,
-        /// Verified tokens remembered per worker: 0 to 10000000.
-        cached_tokens: u64 = 100000,
-        /// Bytes that the remembered tokens may take together: 0 to 2147483648.
-        cached_token_bytes: u64 = 104857600,
-        /// Tokens remembered because they failed: 0 to 1000000.
-        failed_tokens: u64 = 1000,
-        /// How long a failed token is remembered: `0s` to `1m`.
-        failed_token_ttl: Span = "5s",
-        /// Wrong API keys from one address within a minute, per worker, before further ones are refused unread: 0 (no such bound) to
-        /// 1000000. The right key still gets in from there.
-        key_failures: u64 = 30,
-        /// Addresses that such failures are counted for, per worker: 1 to 1000000.
-        key_failure_sources: u64 = 10000,
-        /// Bytes of one page of a key feed: 65536 to 67108864.
-        feed_page_bytes: u64 = 8388608,
-        /// Keys of one key feed, and agents: 1 to 10000000.
-        feed_keys: u64 = 1000000,
-        /// Uses of keys (a row for each key, agent and minute) that wait to be reported, per worker: 1 to 1000000.
-        key_uses: u64 = 10000,
-        /// Requests of one worker that wait for a callout at the same time: 1 to 1000000.
-        waiting_requests: u64 = 10000,
-        /// Answers of others (STS, verifiers, directories) remembered per worker: 16 to 10000000.
-        lookups: u64 = 20000,
-        /// Bytes that these may take together: 1048576 to 2147483648.
-        lookup_bytes: u64 = 33554432,
-        /// Questions to others that one worker has open at the same time: 1 to 100000.
-        lookups_in_flight: u64 = 512,
     }
 }

@@ -1,13 +1,15 @@
 //! `auth.resource_metadata`: what clients are told about who issues tokens (RFC 9728).
 
 use super::compile::Compiler;
-use super::error::{Hazard, Problem};
+use super::error::Problem;
+use super::hazard::Hazard;
 use super::provider::Settings;
 use super::raw::AuthConfig;
 use super::read::{Many, Path, choice, object};
 use crate::policy::Url;
 use crate::request::canonical_path;
 use crate::resource_metadata::ResourceMetadata;
+use crate::url::without_slash;
 
 object! {
     /// Protected-resource metadata (RFC 9728), by which MCP clients and others find out where to get a token. The filter serves it at
@@ -76,11 +78,10 @@ impl ResourceMetadataConfig {
             }
         }
         let url = url?;
-        let scheme = if url.https { "https" } else { "http" };
         Some(ResourceMetadata {
             resource: self.resource.clone()?,
-            origin: format!("{scheme}://{}", url.authority),
-            path: url.path.strip_suffix('/').unwrap_or(&url.path).to_owned(),
+            origin: format!("{}://{}", url.scheme(), url.authority),
+            path: without_slash(&url.path).to_owned(),
             authorization_servers,
             scopes_supported,
             resource_name: self.resource_name.clone(),

@@ -5,13 +5,13 @@ use std::rc::Rc;
 
 use super::http_verifier::{OrgNamed, orgs_named};
 use crate::apikey::failures::Source;
-use crate::authenticator::Live;
 use crate::credential::{Credential, IAP_ASSERTION, TokenKind, find_assertion};
 use crate::decision::Served;
 use crate::hygiene::{self, Cleansing};
 use crate::policy::Spoofed;
 use crate::reason::Code;
 use crate::request::{RequestHead, canonical_path};
+use crate::stores::Live;
 use crate::trace::Trace;
 
 /// Octets of a path in an audit event. The rest of a longer one says nothing more about who called what.

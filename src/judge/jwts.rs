@@ -11,7 +11,7 @@ use crate::jose::jwks::KeySet;
 use crate::keys::source::{Keys, UnknownKid};
 use crate::lookup::Finding;
 use crate::metrics::Cache;
-use crate::policy::{GraphPolicy, KeyOrigin, Policy, Provider, ProviderKind};
+use crate::policy::{GraphPolicy, KeyOrigin, Provider, ProviderKind};
 use crate::provider::azure::graph::GroupsMissing;
 use crate::provider::jwt::{
     Issuer, JwtRules, NoProof, Ownership, Presented, Proven, claims_of_unsupported,
@@ -30,7 +30,7 @@ impl<'j> Judge<'j> {
             Err(Code::UnsupportedAlgorithm)
                 if self.live.chain.asks_verifier
                     && claims_of_unsupported(token.text(), &policy.limits)
-                        .is_some_and(|claims| owner(policy, &claims).is_none()) =>
+                        .is_some_and(|claims| self.owner(&claims).is_none()) =>
             {
                 Jwt::Foreign
             }
@@ -40,10 +40,15 @@ impl<'j> Judge<'j> {
                 if policy.audit.unproven_subject {
                     known.unproven_subject = claims.subject().map(str::to_owned);
                 }
-                let owner = owner(policy, claims);
+                let owner = self.owner(claims);
                 Jwt::Read(Box::new(presented), owner)
             }
         }
+    }
+
+    fn owner(&self, claims: &Claims) -> Option<usize> {
+        let live = self.live;
+        live.issuers.owner(&live.policy.providers, claims)
     }
 
     /// The short way for a bearer token that was judged before: by the same policy, under the same keys, and at a time of which
@@ -282,7 +287,8 @@ impl<'j> Judge<'j> {
         for (i, provider) in policy.providers.iter().enumerate() {
             if let ProviderKind::GcpIap(rules) = &provider.kind {
                 first = first.or(Some(i));
-                match rules.ownership(claims) {
+                let iss = claims.issuer().unwrap_or_default();
+                match rules.ownership(iss, claims) {
                     Ownership::None => {}
                     Ownership::Issuer => of_this_issuer = true,
                     Ownership::Audience => {
@@ -345,23 +351,6 @@ impl<'j> Judge<'j> {
         }
         Answer::Verified(Rc::new(identity))
     }
-}
-
-/// The provider that a token's claims make the one to judge it. Of several with this issuer the first whose audience matches;
-/// when none matches, the first one says so.
-fn owner(policy: &Policy, claims: &Claims) -> Option<usize> {
-    let mut owner = None;
-    let mut strongest = Ownership::None;
-    for (i, provider) in policy.providers.iter().enumerate() {
-        let claim = provider
-            .kind
-            .bearer_rules()
-            .map_or(Ownership::None, |rules| rules.ownership(claims));
-        if claim > strongest {
-            (owner, strongest) = (Some(i), claim);
-        }
-    }
-    owner
 }
 
 /// A judgement that was made before and would be made again.

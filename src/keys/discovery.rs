@@ -2,6 +2,7 @@
 
 use crate::jose::json::parse_strict;
 use crate::policy::Url;
+use crate::url::without_slash;
 
 /// Why a discovery document was not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub fn jwks_uri(
         .get("issuer")
         .and_then(|v| v.as_str())
         .ok_or(DiscoveryError::WrongIssuer)?;
-    if named.strip_suffix('/').unwrap_or(named) != issuer {
+    if without_slash(named) != issuer {
         return Err(DiscoveryError::WrongIssuer);
     }
     let url = document

@@ -309,21 +309,11 @@ impl KeySource {
             (None, Some(url)) => (Step::Discovery, url.clone(), None),
             (None, None) => return None,
         };
-        let mut headers = vec![("accept".to_owned(), "application/json".to_owned())];
+        let upstream = callouts.upstream(&url.authority).to_owned();
+        let mut callout = Callout::get_json(&upstream, url, callouts.timeout, limits.jwks_bytes);
         if let Some(etag) = etag {
-            headers.push(("if-none-match".to_owned(), etag));
+            callout.add_header("if-none-match", etag);
         }
-        let callout = Callout {
-            upstream: callouts.upstream(&url.authority).to_owned(),
-            scheme: if url.https { "https" } else { "http" },
-            authority: url.authority,
-            method: "GET",
-            path: url.path,
-            headers,
-            body: Vec::new(),
-            timeout: callouts.timeout,
-            max_body: limits.jwks_bytes,
-        };
         Some((step, callout))
     }
 

@@ -3,6 +3,7 @@ use wasm_bindgen_test::wasm_bindgen_test as test;
 
 use super::*;
 use crate::callout::{CalloutFailure, HttpResponse};
+use crate::policy::Url;
 
 /// Takes the status for the answer: 200 found, 403 refused, 429 throttled, 302 one more round, all else unreachable.
 #[derive(Debug)]
@@ -12,17 +13,8 @@ struct Status {
 
 impl Question for Status {
     fn callout(&self) -> Callout {
-        Callout {
-            upstream: "u".to_owned(),
-            scheme: "https",
-            authority: "u".to_owned(),
-            method: "GET",
-            path: "/".to_owned(),
-            headers: Vec::new(),
-            body: Vec::new(),
-            timeout: Duration::from_secs(5),
-            max_body: 1,
-        }
+        let url = Url::parse("https://u").unwrap();
+        Callout::get_json("u", url, Duration::from_secs(5), 1)
     }
 
     fn read(self: Box<Self>, reply: CalloutReply<'_>, now: UnixTime) -> Progress {

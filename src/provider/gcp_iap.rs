@@ -7,7 +7,7 @@ use crate::claims::Claims;
 use crate::identity::{Identity, is_part};
 use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::policy::{IapPolicy, KeyOrigin};
-use crate::provider::jwt::{JwtRules, Ownership, check_use};
+use crate::provider::jwt::{JwtRules, check_use};
 use crate::provider::validity::Validity;
 use crate::reason::Code;
 
@@ -22,14 +22,17 @@ impl JwtRules for IapPolicy {
         &self.keys
     }
 
-    fn ownership(&self, claims: &Claims) -> Ownership {
-        if claims.issuer() != Some(ISSUER) {
-            Ownership::None
-        } else if self.owns_audience(claims) {
-            Ownership::Audience
-        } else {
-            Ownership::Issuer
-        }
+    fn issuer(&self) -> Option<&str> {
+        Some(ISSUER)
+    }
+
+    /// To the letter: there is one, and it is Google's.
+    fn owns_issuer(&self, iss: &str) -> bool {
+        iss == ISSUER
+    }
+
+    fn audiences(&self) -> &[String] {
+        &self.audiences
     }
 
     fn check_key(&self, key: &Jwk, algorithm: Algorithm, _: &Claims) -> Result<(), Code> {
@@ -48,7 +51,7 @@ impl JwtRules for IapPolicy {
         if claims.issuer() != Some(ISSUER) {
             return Err(Code::IssuerMismatch);
         }
-        if !self.owns_audience(claims) {
+        if !self.is_for_us(claims) {
             return Err(Code::AudienceMismatch);
         }
         let user_id = claims.subject().ok_or(Code::MissingSubject)?;
@@ -64,11 +67,5 @@ impl JwtRules for IapPolicy {
             workspace_id: None,
             groups: Vec::new(),
         })
-    }
-}
-
-impl IapPolicy {
-    fn owns_audience(&self, claims: &Claims) -> bool {
-        claims.is_for(&self.audiences)
     }
 }

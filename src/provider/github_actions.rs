@@ -9,7 +9,7 @@ use crate::glob::Globs;
 use crate::identity::{Identity, Refused, is_part};
 use crate::jose::{Algorithm, Jwk, KeyUse};
 use crate::policy::{GithubPolicy, KeyOrigin};
-use crate::provider::jwt::{JwtRules, Ownership, check_use};
+use crate::provider::jwt::{JwtRules, check_use};
 use crate::provider::validity::Validity;
 use crate::reason::Code;
 
@@ -21,17 +21,12 @@ impl JwtRules for GithubPolicy {
         &self.keys
     }
 
-    fn ownership(&self, claims: &Claims) -> Ownership {
-        let ours = claims
-            .issuer()
-            .is_some_and(|iss| iss.strip_suffix('/').unwrap_or(iss) == self.issuer);
-        if !ours {
-            Ownership::None
-        } else if self.owns_audience(claims) {
-            Ownership::Audience
-        } else {
-            Ownership::Issuer
-        }
+    fn issuer(&self) -> Option<&str> {
+        Some(&self.issuer)
+    }
+
+    fn audiences(&self) -> &[String] {
+        &self.audiences
     }
 
     fn check_key(&self, key: &Jwk, _: Algorithm, _: &Claims) -> Result<(), Code> {
@@ -43,7 +38,7 @@ impl JwtRules for GithubPolicy {
     }
 
     fn judge(&self, claims: &Claims) -> Result<Identity, Code> {
-        if !self.owns_audience(claims) {
+        if !self.is_for_us(claims) {
             return Err(Code::AudienceMismatch);
         }
         let subject = claims.subject().ok_or(Code::MissingSubject)?;
@@ -114,12 +109,6 @@ impl JwtRules for GithubPolicy {
         out.add("event_name", claims.text("event_name"));
         out.add("environment", claims.text("environment"));
         out
-    }
-}
-
-impl GithubPolicy {
-    fn owns_audience(&self, claims: &Claims) -> bool {
-        claims.is_for(&self.audiences)
     }
 }
 

@@ -18,14 +18,39 @@ use crate::reason::Code;
 use crate::standing::Grounds;
 use crate::time::UnixTime;
 use crate::tokens::{Hashed, TokenCache, VerifiedToken};
+use crate::url::without_slash;
 
 /// What a provider of JWTs adds to what all of them do: keys, signature, and that only one provider judges a token.
 pub(crate) trait JwtRules {
     /// Where the keys come from.
     fn keys(&self) -> &KeyOrigin;
 
-    /// Whether a token that says this is this provider's to judge.
-    fn ownership(&self, claims: &Claims) -> Ownership;
+    /// The one issuer whose tokens it judges, without a trailing `/`; `None` where the form of `iss` tells.
+    fn issuer(&self) -> Option<&str>;
+
+    /// Whether `iss` names that issuer: equal but for one trailing `/`.
+    fn owns_issuer(&self, iss: &str) -> bool {
+        self.issuer() == Some(without_slash(iss))
+    }
+
+    /// One of these must be in `aud`.
+    fn audiences(&self) -> &[String];
+
+    /// Whether a token that says this is meant for us.
+    fn is_for_us(&self, claims: &Claims) -> bool {
+        claims.is_for(self.audiences())
+    }
+
+    /// Whether a token that says this, and `iss` among it, is this provider's to judge.
+    fn ownership(&self, iss: &str, claims: &Claims) -> Ownership {
+        if !self.owns_issuer(iss) {
+            Ownership::None
+        } else if self.is_for_us(claims) {
+            Ownership::Audience
+        } else {
+            Ownership::Issuer
+        }
+    }
 
     /// Whether a key of the issuer's set may vouch for a token that says this. Asked before the signature is verified, and
     /// on every request with a token that was verified before.

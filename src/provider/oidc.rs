@@ -9,7 +9,7 @@ use crate::glob::Globs;
 use crate::identity::{Identity, Refused, is_part};
 use crate::jose::{Algorithm, Jwk};
 use crate::policy::{ClaimPath, KeyOrigin, OidcPolicy};
-use crate::provider::jwt::{JwtRules, Ownership, check_use};
+use crate::provider::jwt::{JwtRules, check_use};
 use crate::provider::validity::Validity;
 use crate::reason::Code;
 use crate::time::UnixTime;
@@ -19,14 +19,16 @@ impl JwtRules for OidcPolicy {
         &self.keys
     }
 
-    fn ownership(&self, claims: &Claims) -> Ownership {
-        if !claims.issuer().is_some_and(|iss| self.owns_issuer(iss)) {
-            Ownership::None
-        } else if self.owns_audience(claims) {
-            Ownership::Audience
-        } else {
-            Ownership::Issuer
-        }
+    fn issuer(&self) -> Option<&str> {
+        Some(&self.issuer)
+    }
+
+    fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
+    fn is_for_us(&self, claims: &Claims) -> bool {
+        self.owns_audience(claims)
     }
 
     fn check_key(&self, key: &Jwk, _: Algorithm, _: &Claims) -> Result<(), Code> {

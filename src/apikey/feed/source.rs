@@ -17,7 +17,7 @@ use super::page::Page;
 use super::policy::FeedPolicy;
 use super::usage::{SharedUses, UsageLog};
 use crate::apikey::KeyTable;
-use crate::callout::{Callout, CalloutFailure, CalloutReply};
+use crate::callout::{Callout, CalloutFailure, CalloutReply, OVERDUE};
 use crate::limits::Limits;
 use crate::policy::{AgentFacts, Url};
 use crate::time::UnixTime;
@@ -33,9 +33,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// The longest entity tag that is repeated.
 const MAX_ETAG: usize = 256;
-
-/// How much longer than its own timeout a callout may stay unanswered: the host reports a timeout itself.
-const OVERDUE: Duration = Duration::from_secs(2);
 
 /// What one feed says, up to a revision.
 #[derive(Debug, Default)]
@@ -223,18 +220,16 @@ impl FeedSource {
             None => path.push_str("after=0"),
         }
         let _ = write!(path, "&limit={PAGE}");
-        let mut headers = headers(&self.spec.feed, asker);
+        let (upstream, url) = (&self.spec.upstream, &self.spec.feed.url);
+        let max_body = limits.feed_page_bytes;
+        let mut callout = callout(&self.spec, upstream, url, path, max_body, asker);
         if base.is_some()
             && self.building.is_none()
             && let Some(etag) = &self.etag
         {
-            headers.push(("if-none-match".to_owned(), etag.clone()));
+            callout.add_header("if-none-match", etag.as_str());
         }
-        let (upstream, url) = (&self.spec.upstream, &self.spec.feed.url);
-        let max_body = limits.feed_page_bytes;
-        Some(callout(
-            upstream, url, "GET", path, headers, timeout, max_body,
-        ))
+        Some(callout)
     }
 
     /// The callout will not be answered, for no fault of the feed's.
@@ -468,37 +463,27 @@ impl Snapshot {
     }
 }
 
-/// The headers of every request to the service.
-pub(super) fn headers(feed: &FeedPolicy, asker: Asker<'_>) -> Vec<(String, String)> {
-    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    vec![
-        header("accept", "application/json"),
-        header("authorization", &format!("Bearer {}", feed.token.expose())),
-        header("x-portcullis-instance", asker.instance),
-        header("x-portcullis-config", asker.config_version),
-    ]
-}
-
+/// A request to the service, with what each of them says of who asks.
 pub(super) fn callout(
+    spec: &Spec,
     upstream: &str,
     url: &Url,
-    method: &'static str,
     path: String,
-    headers: Vec<(String, String)>,
-    timeout: Duration,
     max_body: usize,
+    asker: Asker<'_>,
 ) -> Callout {
-    Callout {
-        upstream: upstream.to_owned(),
-        scheme: if url.https { "https" } else { "http" },
-        authority: url.authority.clone(),
-        method,
+    let url = Url {
         path,
-        headers,
-        body: Vec::new(),
-        timeout,
-        max_body,
-    }
+        ..url.clone()
+    };
+    let mut callout = Callout::get_json(upstream, url, spec.feed.timeout, max_body);
+    callout.add_header(
+        "authorization",
+        format!("Bearer {}", spec.feed.token.expose()),
+    );
+    callout.add_header("x-portcullis-instance", asker.instance);
+    callout.add_header("x-portcullis-config", asker.config_version);
+    callout
 }
 
 /// RFC 3986 section 2.1: all but unreserved characters.

@@ -15,9 +15,9 @@ use foldhash::quality::FixedState;
 use serde::Serialize;
 
 use super::notice::Notice;
-use super::source::{Asker, Spec, callout, headers, roll};
+use super::source::{Asker, Spec, callout, roll};
 use crate::apikey::KeyId;
-use crate::callout::{Callout, CalloutReply};
+use crate::callout::{Callout, CalloutReply, OVERDUE};
 use crate::limits::Limits;
 use crate::time::UnixTime;
 
@@ -35,9 +35,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(60);
 
 /// After this a batch is given up: no service remembers batches for ever.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
-
-/// How much longer than its own timeout a callout may stay unanswered.
-const OVERDUE: Duration = Duration::from_secs(2);
 
 /// What an answer to a report may be long. Nobody reads it.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -212,14 +209,9 @@ impl UsageLog {
         }
         let timeout = spec.feed.timeout;
         batch.in_flight = Some(now + timeout + OVERDUE);
-        let mut headers = headers(&spec.feed, asker);
-        headers.push(("content-type".to_owned(), "application/json".to_owned()));
         let path = usage.url.path.clone();
-        let mut callout = callout(
-            upstream, &usage.url, "POST", path, headers, timeout, MAX_ANSWER,
-        );
-        callout.body.clone_from(&batch.body);
-        Some(callout)
+        let callout = callout(spec, upstream, &usage.url, path, MAX_ANSWER, asker);
+        Some(callout.post_json(batch.body.clone()))
     }
 
     fn pack(&mut self, instance: &str, now: UnixTime) -> Batch {

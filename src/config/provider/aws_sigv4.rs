@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
+use super::common;
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::read::{Many, Path, Span, object};
 use crate::glob::Globs;
 use crate::lookup::Scope;
 use crate::policy::{AwsSigV4Policy, ProviderKind, StsEndpoint, TokenPrefix, Url};
-
-/// The prefix of Amazon EKS tokens, and the header that these are bound to a cluster by
-/// (aws-iam-authenticator, "API authorization from outside a cluster").
-const EKS: (&str, &str) = ("k8s-aws-v1.", "x-k8s-aws-id");
+use crate::provider::aws::{self, DEFAULT_AUDIENCE_HEADER, DEFAULT_PREFIX, EKS_PREFIX};
 
 object! {
     /// AWS principals: a caller sends a presigned `sts:GetCallerIdentity` request as its bearer token, and STS says who signed it.
@@ -125,8 +124,7 @@ impl AwsSigV4Settings {
         }
         let Some(written) = &self.sts_endpoint else {
             let regional = |region: &String| {
-                let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
-                let host = format!("sts.{region}.amazonaws.com{suffix}");
+                let host = aws::sts_host(region);
                 StsEndpoint {
                     url: Url {
                         https: true,
@@ -170,7 +168,7 @@ impl AwsSigV4Settings {
         let header = self
             .audience_header
             .clone()
-            .unwrap_or_else(|| "x-portcullis-audience".to_owned());
+            .unwrap_or_else(|| DEFAULT_AUDIENCE_HEADER.to_owned());
         let fine = header.starts_with("x-")
             && header
                 .bytes()
@@ -179,7 +177,7 @@ impl AwsSigV4Settings {
             compiler.error(&at_header, Problem::BadHeaderName);
             return None;
         }
-        let default = ["forge-aws-v1.".to_owned(), EKS.0.to_owned()];
+        let default = [DEFAULT_PREFIX.to_owned(), EKS_PREFIX.to_owned()];
         let written = match &self.token_prefixes {
             Some(written) => written.0.as_slice(),
             None => &default,
@@ -201,11 +199,7 @@ impl AwsSigV4Settings {
                 continue;
             }
             out.push(TokenPrefix {
-                audience_header: if prefix == EKS.0 {
-                    EKS.1.to_owned()
-                } else {
-                    header.clone()
-                },
+                audience_header: aws::audience_header(prefix, &header).to_owned(),
                 prefix: prefix.clone(),
             });
         }
@@ -224,18 +218,13 @@ impl AwsSigV4Settings {
 
     fn allowed_principals(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<Globs> {
         let at = at.key("allowed_principals");
-        let globs = &self.allowed_principals.as_ref()?.0;
-        if globs.is_empty() {
-            // Every entry may have been wrong, and reported.
-            compiler.warn(&at, Hazard::EmptyAllowList);
-            return None;
-        }
-        for (i, glob) in globs.iter().enumerate() {
+        let written = self.allowed_principals.as_ref();
+        for (i, glob) in written.iter().flat_map(|globs| &globs.0).enumerate() {
             if !may_be_a_principal(glob) {
                 compiler.warn(&at.index(i), Hazard::NeverAPrincipal);
             }
         }
-        compiler.globs(globs, &at)
+        common::allow_list_or_all(written, &at, compiler)
     }
 
     fn allowed_accounts(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Vec<String> {

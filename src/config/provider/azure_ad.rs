@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::common;
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::read::{Many, Path, Span, choice, object};
 use crate::lookup::Scope;
 use crate::policy::{

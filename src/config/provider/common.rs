@@ -5,10 +5,12 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::read::{Errors, Many, Path, Read, Span, wrong_type};
 use crate::glob::Globs;
 use crate::policy::Url;
+use crate::url::without_slash;
 
 /// `audience`: required, and not empty.
 pub(super) fn audiences(
@@ -57,7 +59,7 @@ pub(super) fn discovery(issuer: &Url) -> Url {
     Url {
         path: format!(
             "{}/.well-known/openid-configuration",
-            issuer.path.strip_suffix('/').unwrap_or(&issuer.path)
+            without_slash(&issuer.path)
         ),
         ..issuer.clone()
     }
@@ -71,6 +73,21 @@ pub(super) fn allow_list(
     compiler: &mut Compiler<'_>,
 ) -> Option<Globs> {
     compiler.non_empty_globs(&written?.0, at)
+}
+
+/// An allow-list of globs which, empty, allows everyone, with a warning.
+pub(super) fn allow_list_or_all(
+    written: Option<&Many<String>>,
+    at: &Path<'_>,
+    compiler: &mut Compiler<'_>,
+) -> Option<Globs> {
+    let globs = &written?.0;
+    if globs.is_empty() {
+        // Every entry may have been wrong, and reported.
+        compiler.warn(at, Hazard::EmptyAllowList);
+        return None;
+    }
+    compiler.globs(globs, at)
 }
 
 /// Numeric ids, as strings or as numbers: both are what people write.

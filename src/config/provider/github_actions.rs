@@ -2,10 +2,12 @@
 
 use super::common::{self, Ids};
 use crate::config::compile::Compiler;
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::read::{Many, Path, Span, object};
 use crate::policy::{GithubPolicy, KeyOrigin, ProviderKind, RemoteKeys};
 use crate::provider::github_actions::ISSUER;
+use crate::url::without_slash;
 
 /// Of these one at least must be there: the issuer makes tokens for every repository on earth.
 const OWNERSHIP: &[&str] = &[
@@ -85,7 +87,7 @@ impl GithubActionsSettings {
         let workflows = globs(&self.allowed_workflows, "allowed_workflows");
         let events = globs(&self.allowed_events, "allowed_events");
         let ids = |written: &Option<Ids>| written.as_ref().map(|i| i.0.clone()).unwrap_or_default();
-        let issuer = text.strip_suffix('/').unwrap_or(text).to_owned();
+        let issuer = without_slash(text).to_owned();
         Some(ProviderKind::GithubActions(Box::new(GithubPolicy {
             keys: KeyOrigin::Remote(RemoteKeys {
                 issuer: issuer.clone(),

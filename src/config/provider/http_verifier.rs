@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::read::{Many, Path, Span, object};
 use crate::lookup::Scope;
 use crate::policy::{HttpVerifierPolicy, ProviderKind};

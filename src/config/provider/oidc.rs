@@ -8,13 +8,15 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::config::compile::{Compiler, HOUR, MINUTE, SECOND};
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::provider::{common, issuers};
 use crate::config::read::{Errors, Many, Path, Read, Span, choice, object, wrong_type};
 use crate::glob::Globs;
 use crate::jose::KeyUse;
 use crate::jose::jwks::KeySet;
 use crate::policy::{ClaimMap, ClaimPath, KeyOrigin, OidcPolicy, ProviderKind, RemoteKeys, Url};
+use crate::url::without_slash;
 
 object! {
     /// Tokens of an OpenID Connect issuer: Auth0, Cognito, Entra ID, Google, Keycloak, Kubernetes, Okta and so on.
@@ -123,7 +125,9 @@ impl OidcSettings {
         let keys = self.keys(at, issuer.as_ref(), cache_ttl, compiler);
         let clock_skew = common::clock_skew(self.clock_skew, at, compiler);
         let claim_map = self.claim_map(at, compiler);
-        let allowed_subjects = self.allowed_subjects(at, compiler);
+        let at_subjects = at.key("allowed_subjects");
+        let allowed_subjects =
+            common::allow_list_or_all(self.allowed_subjects.as_ref(), &at_subjects, compiler);
         let required_claims = self.required_claims(at, compiler);
         let max_token_age = self.max_token_age.map(|age| {
             compiler.span(
@@ -180,8 +184,7 @@ impl OidcSettings {
             }
             Some(url)
         };
-        let text = text.strip_suffix('/').unwrap_or(text);
-        Some((text.to_owned(), url))
+        Some((without_slash(text).to_owned(), url))
     }
 
     fn keys(
@@ -254,17 +257,6 @@ impl OidcSettings {
             workspace_id: workspace_id?,
             groups: groups?,
         })
-    }
-
-    fn allowed_subjects(&self, at: &Path<'_>, compiler: &mut Compiler<'_>) -> Option<Globs> {
-        let at = at.key("allowed_subjects");
-        let globs = &self.allowed_subjects.as_ref()?.0;
-        if globs.is_empty() {
-            // Every entry may have been wrong, and reported.
-            compiler.warn(&at, Hazard::EmptyAllowList);
-            return None;
-        }
-        compiler.globs(globs, &at)
     }
 
     fn required_claims(

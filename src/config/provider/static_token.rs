@@ -5,7 +5,8 @@ use std::rc::Rc;
 use sha2::{Digest, Sha256};
 
 use crate::config::compile::Compiler;
-use crate::config::error::{Hazard, Problem};
+use crate::config::error::Problem;
+use crate::config::hazard::Hazard;
 use crate::config::read::{Many, Path, Secret, object};
 use crate::identity::Identity;
 use crate::policy::{ProviderKind, StaticTokenPolicy};

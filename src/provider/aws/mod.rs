@@ -17,9 +17,37 @@ use crate::callout::{Callout, CalloutReply};
 use crate::identity::{Identity, Refused};
 use crate::limits::Limits;
 use crate::lookup::{Failure, Finding, Progress, Question};
-use crate::policy::{AwsSigV4Policy, CalloutPolicy, TokenPrefix};
+use crate::policy::{AwsSigV4Policy, CalloutPolicy, TokenPrefix, Url};
 use crate::reason::Code;
 use crate::time::UnixTime;
+
+/// What a token starts with, unless it is an Amazon EKS token.
+pub const DEFAULT_PREFIX: &str = "forge-aws-v1.";
+
+/// The header that binds such a token to its audience, unless another one is configured.
+pub const DEFAULT_AUDIENCE_HEADER: &str = "x-portcullis-audience";
+
+/// The prefix of Amazon EKS tokens (aws-iam-authenticator, "API authorization from outside a cluster").
+pub const EKS_PREFIX: &str = "k8s-aws-v1.";
+
+/// The header that EKS tokens are bound to a cluster by.
+const EKS_HEADER: &str = "x-k8s-aws-id";
+
+/// The host of a region's STS, in the partition aws, aws-cn or aws-us-gov (AWS General Reference, "AWS Security Token Service
+/// endpoints").
+pub fn sts_host(region: &str) -> String {
+    let suffix = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!("sts.{region}.amazonaws.com{suffix}")
+}
+
+/// The header that binds a token with this prefix to its audience; `configured` is the provider's `audience_header`.
+pub fn audience_header<'a>(prefix: &str, configured: &'a str) -> &'a str {
+    if prefix == EKS_PREFIX {
+        EKS_HEADER
+    } else {
+        configured
+    }
+}
 
 /// Bytes of an answer that are worth reading. A genuine one has about 500.
 const MAX_ANSWER: usize = 64 * 1024;
@@ -69,25 +97,18 @@ impl AwsSigV4Policy {
             presigned.audience_signed,
             now,
         )?;
-        let mut headers = vec![("accept".to_owned(), "application/json".to_owned())];
+        let url = Url {
+            path: presigned.path,
+            ..presigned.endpoint.url.clone()
+        };
+        let upstream = callouts.upstream(&presigned.endpoint.url.authority);
+        let mut callout = Callout::get_json(upstream, url, callouts.timeout, MAX_ANSWER);
         if presigned.audience_signed
             && let Some(audience) = &self.audience
         {
             // Our own value: a token made for somebody else fails at STS.
-            headers.push((prefix.audience_header.clone(), audience.clone()));
+            callout.add_header(&prefix.audience_header, audience.as_str());
         }
-        let url = &presigned.endpoint.url;
-        let callout = Callout {
-            upstream: callouts.upstream(&url.authority).to_owned(),
-            scheme: if url.https { "https" } else { "http" },
-            authority: url.authority.clone(),
-            method: "GET",
-            path: presigned.path,
-            headers,
-            body: Vec::new(),
-            timeout: callouts.timeout,
-            max_body: MAX_ANSWER,
-        };
         Ok(Box::new(GetCallerIdentity {
             callout,
             signed_at: presigned.signed_at,

@@ -90,20 +90,14 @@ impl GraphPolicy {
         callouts: &CalloutPolicy,
         now: UnixTime,
     ) -> Box<dyn Question> {
-        let callout = Callout {
-            upstream: callouts.upstream(&self.host).to_owned(),
-            scheme: "https",
+        let url = Url {
+            https: true,
             authority: self.host.clone(),
-            method: "GET",
             path: PATH.to_owned(),
-            headers: vec![
-                ("accept".to_owned(), "application/json".to_owned()),
-                ("authorization".to_owned(), format!("Bearer {token}")),
-            ],
-            body: Vec::new(),
-            timeout: self.timeout,
-            max_body: MAX_PAGE,
         };
+        let upstream = callouts.upstream(&self.host);
+        let mut callout = Callout::get_json(upstream, url, self.timeout, MAX_PAGE);
+        callout.add_header("authorization", format!("Bearer {token}"));
         Box::new(MemberOf {
             callout,
             until: expires_at.map_or(now + self.cache_ttl, |exp| exp.min(now + self.cache_ttl)),

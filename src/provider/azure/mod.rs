@@ -28,12 +28,20 @@ impl JwtRules for AzurePolicy {
         &self.keys
     }
 
+    fn issuer(&self) -> Option<&str> {
+        None
+    }
+
+    fn audiences(&self) -> &[String] {
+        &self.audiences
+    }
+
     /// A tenant that is not listed makes the weaker claim, so that another provider of the chain may list it.
-    fn ownership(&self, claims: &Claims) -> Ownership {
-        let Some(tenant) = claims.issuer().and_then(|iss| self.tenant_of(iss)) else {
+    fn ownership(&self, iss: &str, claims: &Claims) -> Ownership {
+        let Some(tenant) = self.tenant_of(iss) else {
             return Ownership::None;
         };
-        let for_us = claims.is_for(&self.audiences);
+        let for_us = self.is_for_us(claims);
         match &self.tenants {
             Tenants::One(one) if one != tenant => Ownership::None,
             tenants if for_us && tenants.allow(tenant) => Ownership::Audience,
@@ -66,7 +74,7 @@ impl JwtRules for AzurePolicy {
     }
 
     fn judge(&self, claims: &Claims) -> Result<Identity, Code> {
-        if !claims.is_for(&self.audiences) {
+        if !self.is_for_us(claims) {
             return Err(Code::AudienceMismatch);
         }
         let version = match claims.text("ver") {

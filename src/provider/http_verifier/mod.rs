@@ -88,23 +88,12 @@ impl HttpVerifierPolicy {
             token,
             org_id: self.org(named),
         };
-        let json = "application/json".to_owned();
+        // Two strings always serialise; nobody would be let in by an empty body.
+        let body = serde_json::to_vec(&envelope).unwrap_or_default();
+        let upstream = callouts.upstream(&self.url.authority);
+        let callout = Callout::get_json(upstream, self.url.clone(), self.timeout, MAX_ANSWER);
         Box::new(AskVerifier {
-            callout: Callout {
-                upstream: callouts.upstream(&self.url.authority).to_owned(),
-                scheme: if self.url.https { "https" } else { "http" },
-                authority: self.url.authority.clone(),
-                method: "POST",
-                path: self.url.path.clone(),
-                headers: vec![
-                    ("accept".to_owned(), json.clone()),
-                    ("content-type".to_owned(), json),
-                ],
-                // Two strings always serialise; nobody would be let in by an empty body.
-                body: serde_json::to_vec(&envelope).unwrap_or_default(),
-                timeout: self.timeout,
-                max_body: MAX_ANSWER,
-            },
+            callout: callout.post_json(body),
             token: token.into(),
             cache_ttl: self.cache_ttl,
             negative_cache_ttl: self.negative_cache_ttl,
