@@ -30,7 +30,8 @@ def page(facts):
         ("reloads", f"{facts['reloads']}, and {facts['refused_reloads']} refused ones"),
         ("outages", ", ".join(f"{name} {n}" for name, n in sorted(per_peer.items()))),
         ("key rotations of issuers", str(facts["rotations"])),
-        ("keys made and revoked in the key service", f"{facts['keys_made']} and {facts['keys_revoked']}"),
+        ("keys made and revoked in the key service", f"{facts['keys_made']} and {facts['keys_revoked']}"
+         + (f"; {facts['put_off']} times the service's database was too slow, and it was asked again" if facts["put_off"] else "")),
         ("hostile requests that reached the agent", f"0 of {refused}" if not facts["violations"] else "see below"),
         ("good requests refused without an outage to blame", "0" if not facts["violations"] else "see below"),
         ("good requests answered 503 during an outage or its backoff", f"{excused} (questions to STS or the verifier; none for keys)"),

@@ -308,5 +308,5 @@ class Soak:
             "refused_reloads": self.refused_reloads, "outages": self.outages, "rotations": self.rotations, "audited": self.checked,
             "p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "memory": self.memory.table,
             "without_groups": self._without_groups, "keys_made": self.world.ring.made, "keys_revoked": self.world.ring.revoked,
-            "violations": self.violations}
+            "put_off": self.world.ring.put_off, "violations": self.violations}
 

@@ -66,7 +66,7 @@ class World:
         self.es256_keys = sum(key.alg == "ES256" for issuer in self.issuers.values() for key in issuer.keys)
         self.broken = {name: History() for name in (*self.issuers, *self.asked)}
         self.carol_denied = History()
-        self.ring = KeyRing(api, self.broken["feed"])
+        self.ring = KeyRing(api, self.broken["feed"], self.service.log)
         self.agent = self._add(WatchfulAgent(
             lambda kind, path: violation(f"a hostile request reached the agent: {kind} {path}"),
             lambda expected, got: violation(f"{expected} arrived as {got}")))
