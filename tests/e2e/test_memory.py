@@ -3,11 +3,12 @@
 import pytest
 
 from harness.issuer import Issuer
-from harness.memory import linear_memories
+from harness.memory import Memory, linear_memories
 from harness.stack import plugin
 from harness.tokens import Key
 from harness.verifier import Verifier
 from harness.wait import eventually
+from soak.flat import TABLE_KIB, Watch
 from test_jwks import Pending
 
 AT_ONCE = 10
@@ -59,3 +60,42 @@ def test_tables_of_replaced_keys_are_bounded(pile):
     print(f"\n{sizes}")
     assert 14 * 288 <= sizes[15] - sizes[0] <= 16 * 288 + 512
     assert sizes[-1] <= sizes[15] + 128
+
+
+class Growing:
+    """An Envoy whose memory grows by so much with each look."""
+
+    def __init__(self, **growth):
+        self._now, self._growth = {"resident": 140_000, "files": 69_000, "modules": 9_000, "allocated": 20_000, "free": 40_000}, growth
+
+    def memory(self):
+        for name, kib in self._growth.items():
+            self._now[name] += kib
+        return Memory(**self._now)
+
+
+@pytest.mark.parametrize("growth, tables, found", [
+    ({}, 0, 0),
+    ({"resident": 100, "free": 100}, 0, 0),
+    ({"resident": 100, "files": 100}, 0, 0),
+    ({"resident": 30, "modules": 30}, 0, 1),
+    ({"resident": 30, "modules": 30}, 1, 0),
+    ({"resident": 100, "modules": 100}, 1, 1),
+    ({"resident": 100, "allocated": 100}, 0, 1),
+    ({"resident": 100}, 0, 1),
+], ids=["flat", "kept by the allocator", "pages read in", "filter", "tables", "tables and more", "Envoy", "mapped"])
+def test_a_soak_finds_what_grows(growth, tables, found):
+    """Ninety looks, two thirds of which count; with `tables`, four ES256 keys become new ones on the way."""
+    watch = Watch(Growing(**growth), workers=2)
+    for n in range(90):
+        watch.look(es256_keys=2 + tables * 4 * (n > 45), reloads=0)
+    assert len(watch.growth()) == found, (watch.growth(), watch.table)
+    assert watch.table["tables"] == tuple(2 * TABLE_KIB * (2 + 4 * tables * late) for late in (0, 1, 1, 1))
+
+
+def test_a_soak_that_ends_at_once_has_a_report():
+    watch = Watch(Growing(), workers=1)
+    assert (watch.table, watch.growth()) == ({}, [])
+    watch.look(2, 0)
+    assert watch.table["resident"] == (None, None, None, 140_000)
+    assert watch.growth() == []
