@@ -32,7 +32,7 @@ class Soak:
         self.violations, self.outcomes, self.latencies = [], {}, []
         self.reloads, self.refused_reloads, self.outages, self.rotations, self.leavers = 0, 0, Counter(), 0, 0
         self._answered, self._events, self._lock, self._over = {}, Counter(), threading.Lock(), threading.Event()
-        self._http2, self._good_kinds, self._without_groups = [], set(), 0
+        self._http2, self._good_kinds, self._without_groups, self._published = [], set(), 0, []
 
     def violation(self, what):
         """Says so at once and ends the run."""
@@ -149,7 +149,17 @@ class Soak:
         # Key sets serve on through their grace of an hour; only questions about one credential need their peer there and then.
         excused = status == 503 and ask.asks and world.broken[ask.asks].touches(began - RECOVERY_SECONDS, ended)
         if not excused:
-            self.violation(f"good {ask.kind} was answered {status}")
+            self.violation(f"good {ask.kind} was answered {status}: {self._why(response, began)}")
+
+    def _why(self, response, began):
+        """What the audit event of a refusal says, what was published before, and what the filter then said about it; seconds before the request."""
+        envoy, name, deadline = self.world.stack.envoy, response.header("x-request-id"), time.monotonic() + AUDIT_SECONDS
+        while not (events := [e["fields"] for e in envoy.audit_lines() if e["correlation_id"] == name]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        said = [f"{e.get('reason')} {e.get('code')} under {e.get('config_version')}" for e in events]
+        published = [f"{what} {began - at:.1f} s" for at, what in self._published[-6:]]
+        log = [line for line in envoy.log().splitlines() if "configuration" in line and "portcullis:" in line]
+        return "; ".join([*said, "published: " + ", ".join(published), *log[-8:]])
 
     def _leave(self, source):
         """Who hangs up in the middle, now and then while somebody is asked about them."""
@@ -190,18 +200,20 @@ class Soak:
             if source.random() < 0.2 and time.monotonic() - changed > IN_FORCE_SECONDS / 2:
                 bad = world.with_carol(True, "bad")
                 bad["auth"]["providers"][0]["settings"]["allowed_subjectss"] = ["*"]
-                world.policies.publish(source.choice(["{", "{}", bad]))
+                self._published.append((world.policies.publish(source.choice(["{", "{}", bad])), "bad"))
                 self.refused_reloads += 1
                 continue
             before, allowed = allowed, source.random() < 0.5
             if before and not allowed:
-                world.policies.publish(world.with_carol(False, self.reloads))
+                # Noted first: the proxy may judge by it before this thread is let on.
                 world.carol_denied.begin()
+                at = world.policies.publish(world.with_carol(False, self.reloads))
             elif allowed and not before:
                 world.carol_denied.end()
-                world.policies.publish(world.with_carol(True, self.reloads))
+                at = world.policies.publish(world.with_carol(True, self.reloads))
             else:
-                world.policies.publish(world.with_carol(allowed, self.reloads))
+                at = world.policies.publish(world.with_carol(allowed, self.reloads))
+            self._published.append((at, f"{'with' if allowed else 'without'} carol"))
             self.reloads += 1
             changed = time.monotonic()
 
