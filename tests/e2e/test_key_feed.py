@@ -1,7 +1,9 @@
 """Keys from a feed in real Envoy: every worker has them, loses them and gets them back as the service says."""
 
+import json
 import re
 import time
+from collections import Counter
 
 import pytest
 
@@ -169,6 +171,39 @@ def test_a_request_waits_for_the_first_snapshot(pile):
         feed.gate.set()
         response = connection.receive("GET")
     stack.allowed(response, key_id="aaaaaaaaaaaa")
+
+
+def test_callers_that_leave_before_the_first_snapshot(pile):
+    """Some go before their body has ended, some after. Each leaves one event, nothing is held, and the feed's answer finds those who stayed."""
+    feed = KeyFeed()
+    key = feed.create("aaaaaaaaaaaa")
+    feed.mode = "hold"
+    stack = started(pile, feed, concurrency=1, usage_url="https://keys.test/uses", usage_interval="1s")
+    active, held = "http.agents.downstream_rq_active", "wasmcustom.portcullis.waiting"
+    body = b"POST /rest/orders HTTP/1.1\r\nHost: agents.test\r\nContent-Length: 9\r\nx-api-key: %s\r\n\r\nhalf" % key.encode()
+    gone = [stack.connect() for _ in range(20)]
+    for n, connection in enumerate(gone):
+        connection.send(body + (b" done" if n % 2 else b""))
+    with stack.connect() as stays:
+        stays.send(f"GET /rest/orders HTTP/1.1\r\nHost: agents.test\r\nx-api-key: {key}\r\n\r\n".encode())
+        eventually(lambda: stack.envoy.stats(held).get(held) == 21, "all of them to wait", 10)
+        for connection in gone:
+            connection.close()
+        eventually(lambda: stack.envoy.stats(active).get(active) == 1, "twenty of them to be gone")
+        eventually(lambda: len(stack.envoy.audit_lines()) == 20, lambda: f"an event for each: {len(stack.envoy.audit_lines())}")
+        eventually(lambda: stack.envoy.stats(held).get(held) == 1, "nobody else to be held")
+        feed.mode = "ok"
+        feed.gate.set()
+        stack.allowed(stays.receive("GET"), key_id="aaaaaaaaaaaa")
+    events = stack.envoy.audit_lines()
+    assert Counter(e["fields"].get("code", e["event"]) for e in events) == {"cancelled": 20, "auth_verify": 1}
+    assert len({e["correlation_id"] for e in events}) == 21
+    assert all(key not in json.dumps(e) for e in events)
+    assert len(stack.upstream.seen) == 1
+    eventually(lambda: stack.envoy.stats(held).get(held) == 0, "nobody to be held")
+    # Those who left have used nothing.
+    eventually(lambda: feed.used("aaaaaaaaaaaa") != (0, 0), "the report of uses", 10)
+    assert feed.used("aaaaaaaaaaaa") == (1, 0)
 
 
 def test_no_feed_at_all_is_an_outage_and_not_an_unknown_key(pile):

@@ -5,6 +5,7 @@ import re
 import urllib.request
 from pathlib import Path
 
+from .memory import Memory
 from .paths import ENVOY, WASM, require
 from .process import Process
 from .wait import eventually
@@ -126,6 +127,10 @@ class Envoy(Process):
         """Resident memory of the process, as the kernel counts it."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"^VmRSS:\s+(\d+) kB", status, re.M)[1])
+
+    def memory(self):
+        """What its resident memory is made of now, a `Memory`."""
+        return Memory.of(self.pid, self.admin)
 
     # Audit
 

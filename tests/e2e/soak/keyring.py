@@ -3,10 +3,14 @@
 import threading
 import time
 
+from harness.service import Refused
+
 # An interval of the feed and what a busy machine may take.
 IN_FORCE_SECONDS = 6.0
 # The longest backoff of a poll that failed, the time that one may take, and the interval.
 RECOVERY_SECONDS = 10.0 + 3.0 + 1.0
+# The service gives up on its database after ten seconds, which a busy disk may take, and says so by 503. Then it is asked again for so long.
+PATIENCE_SECONDS = 60.0
 
 
 class LiveKey:
@@ -21,17 +25,17 @@ class LiveKey:
 
 class KeyRing:
     """Makes and revokes keys by the service's API (`harness.service.Api`). `broken` is the feed's `History`: a worker can't know what
-    happened while it was out, nor before it has asked again."""
+    happened while it was out, nor before it has asked again. `log` is the service's, for its reasons when it has put us off."""
 
     OWNER = "carla@example.com"
 
-    def __init__(self, api, broken):
-        self._api, self._broken, self._lock = api, broken, threading.Lock()
+    def __init__(self, api, broken, log):
+        self._api, self._broken, self._log, self._lock = api, broken, log, threading.Lock()
         self._keys = []
-        self.made = self.revoked = 0
+        self.made = self.revoked = self.put_off = 0
 
     def create(self):
-        made = LiveKey(*self._api.create({"agent": "orders"}, owner=self.OWNER, name=f"soak {self.made}"))
+        made = LiveKey(*self._patiently(lambda: self._api.create({"agent": "orders"}, owner=self.OWNER, name=f"soak {self.made}")))
         with self._lock:
             self._keys.append(made)
             self.made += 1
@@ -45,7 +49,7 @@ class KeyRing:
                 return
             key = random.choice(live)
             key.leaving = time.monotonic()
-        self._api.revoke(key.id)
+        self._patiently(lambda: self._api.revoke(key.id))
         key.gone = time.monotonic()
         with self._lock:
             self.revoked += 1
@@ -53,6 +57,20 @@ class KeyRing:
             gone = [k for k in self._keys if k.gone is not None]
             for old in gone[:-20]:
                 self._keys.remove(old)
+
+    def _patiently(self, ask):
+        """What the service answers, in the end: 503 from it says that nothing was changed."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return ask()
+            except Refused as refused:
+                if refused.status != 503 or time.monotonic() > deadline:
+                    raise
+                self.put_off += 1
+                why = [line for line in self._log().splitlines() if "a request failed" in line]
+                print(f"the key service put us off: {why[-1:]}", flush=True)
+                time.sleep(1)
 
     def live(self):
         """Keys that every worker knows and that nobody is about to revoke."""

@@ -12,7 +12,8 @@ from harness.load import Load
 from harness.tokens import Key
 
 from .callers import Callers
-from .world import IN_FORCE_SECONDS, RECOVERY_SECONDS, World
+from .flat import Watch
+from .world import IN_FORCE_SECONDS, RECOVERY_SECONDS, WORKERS, World
 
 FAULTS = ["down", "slow", "hangup", "500", "html", "10 MB"]
 REFUSALS = {400, 401, 403, 429, 503}
@@ -31,7 +32,7 @@ class Soak:
         self.violations, self.outcomes, self.latencies = [], {}, []
         self.reloads, self.refused_reloads, self.outages, self.rotations, self.leavers = 0, 0, Counter(), 0, 0
         self._answered, self._events, self._lock, self._over = {}, Counter(), threading.Lock(), threading.Event()
-        self._http2, self._memory, self._good_kinds, self._without_groups = [], [], set(), 0
+        self._http2, self._good_kinds, self._without_groups, self._published = [], set(), 0, []
 
     def violation(self, what):
         """Says so at once and ends the run."""
@@ -44,6 +45,7 @@ class Soak:
         self._began = time.monotonic()
         self.world = World(self.folder, self.violation)
         try:
+            self.memory = Watch(self.world.stack.envoy, WORKERS)
             self._began = time.monotonic()
             self._end = self._began + self.seconds
             self._settle()
@@ -147,7 +149,17 @@ class Soak:
         # Key sets serve on through their grace of an hour; only questions about one credential need their peer there and then.
         excused = status == 503 and ask.asks and world.broken[ask.asks].touches(began - RECOVERY_SECONDS, ended)
         if not excused:
-            self.violation(f"good {ask.kind} was answered {status}")
+            self.violation(f"good {ask.kind} was answered {status}: {self._why(response, began)}")
+
+    def _why(self, response, began):
+        """What the audit event of a refusal says, what was published before, and what the filter then said about it; seconds before the request."""
+        envoy, name, deadline = self.world.stack.envoy, response.header("x-request-id"), time.monotonic() + AUDIT_SECONDS
+        while not (events := [e["fields"] for e in envoy.audit_lines() if e["correlation_id"] == name]) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        said = [f"{e.get('reason')} {e.get('code')} under {e.get('config_version')}" for e in events]
+        published = [f"{what} {began - at:.1f} s" for at, what in self._published[-6:]]
+        log = [line for line in envoy.log().splitlines() if "configuration" in line and "portcullis:" in line]
+        return "; ".join([*said, "published: " + ", ".join(published), *log[-8:]])
 
     def _leave(self, source):
         """Who hangs up in the middle, now and then while somebody is asked about them."""
@@ -188,18 +200,20 @@ class Soak:
             if source.random() < 0.2 and time.monotonic() - changed > IN_FORCE_SECONDS / 2:
                 bad = world.with_carol(True, "bad")
                 bad["auth"]["providers"][0]["settings"]["allowed_subjectss"] = ["*"]
-                world.policies.publish(source.choice(["{", "{}", bad]))
+                self._published.append((world.policies.publish(source.choice(["{", "{}", bad])), "bad"))
                 self.refused_reloads += 1
                 continue
             before, allowed = allowed, source.random() < 0.5
             if before and not allowed:
-                world.policies.publish(world.with_carol(False, self.reloads))
+                # Noted first: the proxy may judge by it before this thread is let on.
                 world.carol_denied.begin()
+                at = world.policies.publish(world.with_carol(False, self.reloads))
             elif allowed and not before:
                 world.carol_denied.end()
-                world.policies.publish(world.with_carol(True, self.reloads))
+                at = world.policies.publish(world.with_carol(True, self.reloads))
             else:
-                world.policies.publish(world.with_carol(allowed, self.reloads))
+                at = world.policies.publish(world.with_carol(allowed, self.reloads))
+            self._published.append((at, f"{'with' if allowed else 'without'} carol"))
             self.reloads += 1
             changed = time.monotonic()
 
@@ -210,6 +224,7 @@ class Soak:
                 continue
             key = Key(f"new-{self.rotations + 1}", issuer.keys[-1].alg)
             issuer.keys = [issuer.keys[-1], key]
+            self.world.es256_keys += key.alg == "ES256"
             self.rotations += 1
 
     def _change_keys(self, source):
@@ -235,7 +250,7 @@ class Soak:
             if envoy.exit_code is not None:
                 self.violation(f"Envoy ended with {envoy.exit_code}: {envoy.log()[-2000:]}")
                 break
-            self._memory.append((time.monotonic() - self._began, envoy.memory_kib()))
+            self.memory.look(self.world.es256_keys, self.reloads)
             if failures := envoy.vm_failures():
                 self.violation(f"the VM was lost: {failures}")
             self._audited(time.monotonic() - AUDIT_SECONDS)
@@ -290,15 +305,8 @@ class Soak:
             held = self.world.stack.envoy.stats("portcullis.waiting$")
             if any(held.values()):
                 self.violation(f"requests are still held: {held}")
-        # Flat: between the end of the first third, when caches have filled, and the end.
-        third = len(self._memory) // 3
-        early = statistics.median(m for _, m in self._memory[third:third + max(3, third // 4)]) if third >= 3 else None
-        late = statistics.median(m for _, m in self._memory[-max(3, third // 4):]) if third >= 3 else None
-        self.memory = early, late, max((m for _, m in self._memory), default=0)
-        # In the first ten minutes caches are still filling, and both the module's memory and the allocator's grow by steps of 8 MiB.
-        allowed = 0.1 * early if early and self._memory[-1][0] > 600 else 32 * 1024
-        if early and late > early + allowed:
-            self.violation(f"memory grew from {early:.0f} KiB to {late:.0f} KiB")
+        for grown in self.memory.growth():
+            self.violation(grown)
 
     def _facts(self, took):
         # A run that a violation ended at once has none to speak of.
@@ -310,7 +318,7 @@ class Soak:
             "requests": sum(sum(c.values()) for c in self.outcomes.values()), "good": good, "hostile": hostile,
             "http2": sum(r.total for r in self._http2), "leavers": self.leavers, "reloads": self.reloads,
             "refused_reloads": self.refused_reloads, "outages": self.outages, "rotations": self.rotations, "audited": self.checked,
-            "p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "memory": self.memory,
+            "p50_ms": cuts[49] * 1000, "p99_ms": cuts[98] * 1000, "memory": self.memory.table,
             "without_groups": self._without_groups, "keys_made": self.world.ring.made, "keys_revoked": self.world.ring.revoked,
-            "violations": self.violations}
+            "put_off": self.world.ring.put_off, "violations": self.violations}
 

@@ -24,6 +24,7 @@ IN_FORCE_SECONDS = 4.0
 # The longest backoff of a question (`src/lookup.rs`), and the time that one may take.
 RECOVERY_SECONDS = 10.0 + 2.0
 CALLOUT_SECONDS = 1.0
+WORKERS = 2
 PROBE = "probe-7f31c4e2a9"
 
 
@@ -62,9 +63,10 @@ class World:
         self.issuers = {"issuer one": self.one, "issuer two": self.two, "GitHub": self.github, "IAP": self.iap, "Entra": self.entra}
         self.asked = {"sts": self.sts, "verifier": self.verifier, "graph": self.graph, "feed": self.front}
         self.rotating = [self.one, self.two, self.github, self.iap]
+        self.es256_keys = sum(key.alg == "ES256" for issuer in self.issuers.values() for key in issuer.keys)
         self.broken = {name: History() for name in (*self.issuers, *self.asked)}
         self.carol_denied = History()
-        self.ring = KeyRing(api, self.broken["feed"])
+        self.ring = KeyRing(api, self.broken["feed"], self.service.log)
         self.agent = self._add(WatchfulAgent(
             lambda kind, path: violation(f"a hostile request reached the agent: {kind} {path}"),
             lambda expected, got: violation(f"{expected} arrived as {got}")))
@@ -76,7 +78,7 @@ class World:
         bootstrap = ReloadBootstrap(folder / "policy")
         env = {ENV: self.service.fleet_token(), "AGENT_SECRET_KEY": SECRET}
         self.stack = self._add(Stack(
-            folder / "envoy", self.policy, bootstrap=bootstrap, issuers=list(self.issuers.values()), concurrency=2, env=env,
+            folder / "envoy", self.policy, bootstrap=bootstrap, issuers=list(self.issuers.values()), concurrency=WORKERS, env=env,
             edit=self._route, wasm_config=SHOWS_BODIES))
         self.policies = Policies(bootstrap)
 
