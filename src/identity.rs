@@ -65,11 +65,11 @@ impl Identity {
     pub fn workspace_id(&self) -> Option<&str> {
         self.workspace_id.as_deref()
     }
-    /// Bytes of its texts.
+    /// Bytes of its texts, and of what each group takes beside its own.
     pub(crate) fn weight(&self) -> usize {
         let parts = [&self.email, &self.org_id, &self.workspace_id];
         let parts = parts.into_iter().flatten().map(|part| part.len());
-        let groups = self.groups.iter().map(String::len);
+        let groups = self.groups.iter().map(|group| group.len() + 24);
         parts
             .chain(groups)
             .fold(self.user_id.len(), usize::saturating_add)

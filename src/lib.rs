@@ -77,6 +77,7 @@ pub mod apikey;
 pub mod audit;
 pub mod authenticator;
 pub mod body;
+mod callers;
 pub mod callout;
 pub mod claims;
 pub mod config;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use foldhash::quality::FixedState;
 
+use crate::callers::Callers;
 use crate::generations::{Bounds, Generations, Kept};
 use crate::jose::thumbprint::Thumbprint;
 use crate::jose::{KnownHeaders, ReadHeader};
@@ -134,6 +135,8 @@ pub struct TokenCache {
     failed: Generations<Rc<FailedToken>>,
     /// What tokens that were verified begin with.
     pub(crate) headers: KnownHeaders,
+    /// Whom they name.
+    pub(crate) callers: Callers,
     used: bool,
 }
 
@@ -145,6 +148,7 @@ impl TokenCache {
             verified: Generations::new(),
             failed: Generations::new(),
             headers: KnownHeaders::default(),
+            callers: Callers::new(hasher),
             used: false,
         }
     }

@@ -216,7 +216,7 @@ impl<'j> Judge<'j> {
                 // What others say of it is remembered by itself.
                 Some(graph) => (None, self.with_groups(graph, text, claims, identity, known)),
                 None => {
-                    let identity = Rc::new(identity);
+                    let identity = self.stores.tokens.callers.shared(identity);
                     let verdict = Verdict::LetIn(identity.clone());
                     (Some(verdict), Answer::Verified(identity))
                 }

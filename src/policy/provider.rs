@@ -172,7 +172,7 @@ pub enum KeyOrigin {
 /// A key set that is fetched. Two providers with equal values share one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RemoteKeys {
-    /// The issuer, which the discovery document must repeat. As in [`OidcPolicy::issuer`].
+    /// The issuer, which the discovery document must repeat. As in `OidcPolicy`.
     pub issuer: String,
     /// `{issuer}/.well-known/openid-configuration`, unless `jwks_url` is configured.
     pub discovery: Option<Url>,

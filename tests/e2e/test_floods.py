@@ -170,7 +170,7 @@ def test_the_memory_of_many_distinct_tokens_is_bounded(pile, tmp_path):
             assert result["status_errors"] == 0, result
         sent += len(tokens)
         sizes.append(stack.envoy.memory_kib())
-        # The gauge is set every second by the worker, and by Envoy's main thread, which remembers no tokens.
+        # The worker sets the gauge every second.
         entries.append(eventually(lambda: counter(stack, "portcullis.token_cache.entries"), "the worker's gauge", 30, 0.1))
     grown = [size - before for size in sizes]
     print(f"\n{sent} distinct tokens, {limit / 1024 / 1024:.1f} MiB allowed: resident {before} KiB before, grown by "
