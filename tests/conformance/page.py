@@ -27,7 +27,7 @@ Envoy's own crypto where it offers the algorithm, and, in the last column, by th
 RAW = """
 ## Signatures, tokens and key sets, without claims
 
-`examples/verify` calls the functions that the filter calls: natively, and as the WebAssembly that the filter is built to (wasm32-wasip1) in Node; an ES256 signature
+`examples/verify.rs` calls the functions that the filter calls: natively, and as the WebAssembly that the filter is built to (wasm32-wasip1) in Node; an ES256 signature
 is judged with tables and without, and both have to say the same. What
 Envoy's crypto can verify (RSASSA-PKCS1-v1_5 and ECDSA) is also given to the filter's own use of it, in a real Envoy.
 
