@@ -20,7 +20,6 @@ use crate::provider::validity::Validity;
 use crate::provider::{Answer, Awaited};
 use crate::reason::Code;
 use crate::standing::{Grounds, Refusal, Standing, Verdict};
-use crate::time::UnixTime;
 use crate::tokens::{FailedToken, Hashed};
 
 impl<'j> Judge<'j> {
@@ -81,18 +80,19 @@ impl<'j> Judge<'j> {
         }
         let (live, now) = (self.live, self.now);
         let limits = &live.policy.limits;
-        let before = match self.stores.tokens.verified(token, limits) {
-            Some(token) => {
-                let standing = token.standing.under(live.serial)?;
-                self.are_as_they_were(&standing.grounds, is_kind)
-                    .then(|| Before::of(&standing, now))?
+        let before = if let Some(token) = self.stores.tokens.verified(token, limits) {
+            let standing = token.standing.under(live.serial)?;
+            if !standing.holds(now) || !self.are_as_they_were(&standing.grounds, is_kind) {
+                return None;
             }
-            None => {
-                let failed = self.stores.tokens.failed(token, now, limits)?;
-                self.are_as_they_were(&failed.grounds, is_kind)
-                    .then(|| Some(Before::of_forged(&failed)))?
+            Before::of(&standing)
+        } else {
+            let failed = self.stores.tokens.failed(token, now, limits)?;
+            if !self.are_as_they_were(&failed.grounds, is_kind) {
+                return None;
             }
-        }?;
+            Before::of_forged(&failed)
+        };
         // What a refused token says of itself, where that is wanted, is in the token alone.
         let is_told_all =
             matches!(before.answer, Answer::Verified(_)) || !live.policy.audit.unproven_subject;
@@ -282,12 +282,12 @@ impl<'j> Judge<'j> {
             }
         };
         let claims = presented.unproven();
+        let iss = claims.issuer().unwrap_or_default();
         let (mut first, mut owner) = (None, None);
         let mut of_this_issuer = false;
         for (i, provider) in policy.providers.iter().enumerate() {
             if let ProviderKind::GcpIap(rules) = &provider.kind {
                 first = first.or(Some(i));
-                let iss = claims.issuer().unwrap_or_default();
                 match rules.ownership(iss, claims) {
                     Ownership::None => {}
                     Ownership::Issuer => of_this_issuer = true,
@@ -363,19 +363,19 @@ struct Before {
 }
 
 impl Before {
-    /// `None` where another is due by now.
-    fn of(standing: &Standing, now: UnixTime) -> Option<Self> {
+    /// Of a standing that holds.
+    fn of(standing: &Standing) -> Self {
         let (answer, refused) = match &standing.verdict {
             Verdict::LetIn(identity) => (Answer::Verified(identity.clone()), Refused::default()),
             Verdict::KeptOut(refusal) => (Answer::Refused(refusal.code), refusal.whom.clone()),
         };
-        standing.holds(now).then(|| Self {
+        Self {
             provider: standing.grounds.provider,
             answer,
             cache: Cache::Hit,
             claims: standing.claims.clone(),
             refused,
-        })
+        }
     }
 
     fn of_forged(failed: &FailedToken) -> Self {
